@@ -3,6 +3,7 @@
 //! - [`id`]: the ids of documents, devices, scopes, changes and blobs
 //! - [`random`]: the one source of randomness, seeded by the caller
 //! - [`time`]: wall time for people, monotonic time for waiting, the hybrid logical clock for order
+//! - [`lane`]: how urgent a piece of data is on the link
 //! - [`position`]: a point on the ground, in whole ten-millionths of a degree
 //! - [`digest`]: the sum over documents that tells whether two sides hold the same
 //! - [`redacted`]: personal values that never reach a log
@@ -13,6 +14,7 @@
 
 mod digest;
 mod id;
+mod lane;
 mod position;
 mod random;
 mod redacted;
@@ -24,6 +26,7 @@ pub use id::{
     BlobHash, ChangeHash, DeviceId, DocumentId, IdError, Incarnation, Install, SCOPE_BYTES_MAX,
     Scope,
 };
+pub use lane::Lane;
 pub use position::{Position, PositionError};
 pub use random::Random;
 pub use redacted::Redacted;

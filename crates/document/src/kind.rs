@@ -1,0 +1,165 @@
+//! What a kind of document is: the one trait an integrator implements.
+//!
+//! The engine moves documents of registered kinds and knows nothing else about them. A kind says
+//! how an empty document looks, how what a person wanted becomes edits, how a document is shown as
+//! a row, and what a change may do. Not here: storage, links, or anything of a trade.
+
+use core::fmt;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use gridbeat_base::{DeviceId, Hlc, Lane, Position, Remedy, WallTime};
+
+use crate::{Edit, Skeleton, View};
+
+/// One kind of document. All methods are pure: same input, same output, on every platform.
+pub trait Kind: fmt::Debug + Send + Sync + 'static {
+    /// Returns the kind's name, 1 to 32 bytes of lower-case ASCII, the same for ever.
+    fn name(&self) -> &'static str;
+
+    /// Returns the schema version that new documents are made with, from 1.
+    fn schema_version(&self) -> u16;
+
+    /// Returns the lane its changes travel in.
+    fn lane(&self) -> Lane {
+        Lane::Record
+    }
+
+    /// Lays out an empty document: every container a document of `schema_version` will ever have.
+    ///
+    /// Called for each schema version this program can read. Must give the same calls for the same
+    /// version for ever: it becomes the shared first change of all such documents.
+    fn genesis(&self, schema_version: u16, skeleton: &mut Skeleton<'_>);
+
+    /// Turns what a person wanted into edits.
+    ///
+    /// `intent` is in the kind's own encoding (JSON by custom); it is stored beside the change, so that
+    /// it can be replayed on a rebuilt document. A replay has the first call's `stamp`.
+    ///
+    /// # Errors
+    ///
+    /// [`IntentError`] if the intent cannot be read or may not be done; the document is then unchanged.
+    fn apply(
+        &self,
+        intent: &[u8],
+        stamp: &Stamp,
+        before: &View,
+        edit: &mut Edit<'_>,
+    ) -> Result<(), IntentError>;
+
+    /// Shows a document as the row that screens query. Must not fail on any content: what it cannot
+    /// read it counts in [`Projection::attention`].
+    fn project(&self, view: &View) -> Projection;
+
+    /// Decides whether a foreign change may do what it did, from the document before and after it.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] with the rule it broke.
+    fn admit(&self, before: &View, after: &View, author: DeviceId) -> Result<(), Refusal>;
+}
+
+/// The circumstances of one user action, handed to [`Kind::apply`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Stamp {
+    /// The place of this action in the order of all.
+    pub hlc: Hlc,
+    /// This device's wall clock at the action, as it was.
+    pub wall: WallTime,
+    /// Relay's clock minus this device's, in milliseconds, when it was last measured; `None` before.
+    pub relay_offset_ms: Option<i64>,
+    /// The device that acts.
+    pub device: DeviceId,
+    /// 16 random bytes for this action alone: the id of the fact it adds.
+    pub fact: [u8; 16],
+}
+
+/// A document as screens query it. Made by [`Kind::project`], stored in the commit of the change.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Projection {
+    /// The document's state, in the kind's own word; queried by equality.
+    pub status: String,
+    /// Whether work is still to be done on it.
+    pub is_open: bool,
+    /// The kind's own class of the document (a category code); queried by equality. May be empty.
+    pub category: String,
+    /// Where it is, for "near me".
+    pub position: Option<Position>,
+    /// When it happened, for people and for sorting.
+    pub occurred: WallTime,
+    /// The words to find it by, in any language.
+    pub text: String,
+    /// How many things a person should settle: concurrent values, illegal or unreadable facts.
+    pub attention: u32,
+    /// The whole view for a screen, as JSON of the kind's own shape.
+    pub body: String,
+}
+
+/// The kinds a program knows, by name. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Kinds(Arc<BTreeMap<&'static str, Arc<dyn Kind>>>);
+
+impl Kinds {
+    /// Registers kinds. Of two with one name the later counts.
+    pub fn new(kinds: impl IntoIterator<Item = Arc<dyn Kind>>) -> Self {
+        Self(Arc::new(
+            kinds.into_iter().map(|kind| (kind.name(), kind)).collect(),
+        ))
+    }
+
+    /// Finds a kind by name.
+    pub fn find(&self, name: &str) -> Option<&Arc<dyn Kind>> {
+        self.0.get(name)
+    }
+
+    /// Lists the kinds in order of name.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<dyn Kind>> {
+        self.0.values()
+    }
+}
+
+/// Why a kind did not turn an intent into edits. The document is unchanged.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IntentError {
+    /// The intent is not in the kind's encoding, or misses something.
+    #[error("intent cannot be read: {reason}")]
+    Unreadable {
+        /// What is wrong with it, in words for an integrator.
+        reason: String,
+    },
+    /// The intent asks for something the kind does not allow in the document's state.
+    #[error("not allowed: {rule}")]
+    NotAllowed {
+        /// The rule it breaks: a stable code, lower-case with underscores.
+        rule: &'static str,
+        /// The reason in words for a person, in English and Chinese.
+        words: Words,
+    },
+}
+
+impl IntentError {
+    /// Returns what the caller should do about this error.
+    pub const fn remedy(&self) -> Remedy {
+        Remedy::FixInput
+    }
+}
+
+/// Why a kind refused a foreign change.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("refused: {rule}")]
+pub struct Refusal {
+    /// The rule it broke: a stable code, lower-case with underscores.
+    pub rule: &'static str,
+    /// The reason in words for a person, in English and Chinese.
+    pub words: Words,
+}
+
+/// A sentence in both languages of the product.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Words {
+    /// English.
+    pub en: &'static str,
+    /// Simplified Chinese.
+    pub zh: &'static str,
+}

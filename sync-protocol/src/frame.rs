@@ -1,0 +1,331 @@
+//! Every frame of the protocol, in one enum.
+//!
+//! The two ends exchange nothing else. A frame's bytes are made and read in `codec` alone; the
+//! numbers beside variants and fields are the wire's and never change meaning (`PROTOCOL.md`, 2).
+
+use gridbeat_base::{
+    ChangeHash, DeviceId, Digest, DocumentId, Hlc, Incarnation, Install, Scope, WallTime,
+};
+
+/// One message between a device and a relay.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Frame {
+    /// The device's greeting: who it is and where it stands. Always its first frame.
+    Hello(Hello),
+    /// The relay's answer: where it stands. Always its first frame, unless it closes.
+    Welcome(Welcome),
+    /// Changes the device has made and the relay has not yet called durable.
+    Push(Push),
+    /// What became of one push. Sent after the relay's commit, never before.
+    Ack(Ack),
+    /// Entries of a scope's feed, in order.
+    Feed(Feed),
+    /// The device has committed a scope's feed up to here.
+    Applied(Applied),
+    /// One message of range reconciliation over a scope's documents.
+    Reconcile(Reconcile),
+    /// The device's changes of documents that differ, for the relay to compare.
+    Compare(Compare),
+    /// The relay's answer to a [`Compare`].
+    Compared(Compared),
+    /// The sender ends the session, and says why.
+    Close(Close),
+}
+
+/// The device's greeting.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Hello {
+    /// The newest and the oldest protocol version it speaks.
+    pub versions: Versions,
+    /// The device, which its certificate must name too.
+    pub device: DeviceId,
+    /// The installation: tells a clone from the original.
+    pub install: Install,
+    /// The relay incarnation its cursors belong to; `None` before the first session.
+    pub incarnation: Option<Incarnation>,
+    /// Its hybrid logical clock, for measuring the offset and for order.
+    pub clock: Hlc,
+    /// Where it stands in each scope it holds.
+    pub scopes: Vec<ScopeMark>,
+}
+
+/// A range of protocol versions.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Versions {
+    /// The newest spoken.
+    pub newest: u16,
+    /// The oldest spoken.
+    pub oldest: u16,
+}
+
+/// Where a device stands in one scope.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ScopeMark {
+    /// The scope.
+    pub scope: Scope,
+    /// The last feed entry applied; 0 for none.
+    pub cursor: u64,
+    /// The scope's digest at the cursor.
+    pub digest: Digest,
+    /// How many documents it holds there.
+    pub documents: u64,
+}
+
+/// The relay's greeting.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Welcome {
+    /// The protocol version of this session.
+    pub version: u16,
+    /// The relay's present incarnation.
+    pub incarnation: Incarnation,
+    /// The relay's clock.
+    pub time: WallTime,
+    /// Each scope the device named in its greeting, in that order, then each other it is granted.
+    pub scopes: Vec<ScopeGreeting>,
+}
+
+/// Where the relay stands in one scope.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ScopeGreeting {
+    /// The scope. On the wire, one the device named is not repeated.
+    pub scope: Scope,
+    /// What the device may do there.
+    pub grant: Grant,
+    /// The feed's last sequence number; 0 when empty or not granted.
+    pub head: u64,
+    /// Whether the device's digest is the relay's at the device's cursor. `false` also when the
+    /// cursor lies beyond the head. `true` for a scope the device did not name (cursor 0).
+    pub digest_agrees: bool,
+}
+
+/// What a device may do in a scope.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Grant {
+    /// Nothing: the scope is withheld.
+    None,
+    /// Receive its documents.
+    Read,
+    /// Receive its documents, change them and add new ones.
+    Write,
+}
+
+/// Changes of one scope on their way to the relay.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Push {
+    /// The push's number, from 1, dense in a session.
+    pub number: u64,
+    /// The scope whose grant it uses, and where new documents begin.
+    pub scope: Scope,
+    /// The documents it changes.
+    pub documents: Vec<PushDocument>,
+}
+
+/// One document's changes in a push.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PushDocument {
+    /// The document.
+    pub document: DocumentId,
+    /// Its kind's name.
+    pub kind: String,
+    /// The schema version its genesis was made with.
+    pub schema_version: u16,
+    /// Raw changes in causal order.
+    pub changes: Vec<PushChange>,
+}
+
+/// One change in a push.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PushChange {
+    /// The raw Automerge change chunk.
+    pub bytes: Vec<u8>,
+    /// Who made it, if not the pushing device: it is offered again to a relay that lost it.
+    pub recovered_from: Option<DeviceId>,
+}
+
+/// What became of one push.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Ack {
+    /// The push's number.
+    pub number: u64,
+    /// The relay's time of receipt, for every change it accepted from this push.
+    pub received: WallTime,
+    /// The sequence number, in the push's scope, of the first change it accepted; the others
+    /// follow in order. `None` if it accepted none.
+    ///
+    /// Entries that attach new documents are not counted among them: see `PROTOCOL.md`, 5.3.
+    pub first_seq: Option<u64>,
+    /// One verdict for each change, in the push's order. On the wire, runs of
+    /// [`Verdict::Accepted`] are one number.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// What became of one change.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// Durable, with a place in the feed.
+    Accepted,
+    /// Durable since an earlier push.
+    Known,
+    /// The relay lacks something it depends on. Keep it, reconcile the scope, push again.
+    Incomplete,
+    /// Not admitted, and never will be. Quarantined at the relay.
+    Refused(Reason),
+}
+
+/// A reason in a form for programs and one for people.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Reason {
+    /// A stable code: lower-case with underscores, at most 64 bytes.
+    pub code: String,
+    /// A sentence in English, at most 512 bytes.
+    pub en: String,
+    /// The same in Chinese, at most 512 bytes.
+    pub zh: String,
+}
+
+/// Entries of one scope's feed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Feed {
+    /// The scope.
+    pub scope: Scope,
+    /// The sequence number of the first entry.
+    pub first_seq: u64,
+    /// The scope's digest after the last entry.
+    pub digest: Digest,
+    /// The scope's last sequence number when this was sent: how much is still to come.
+    pub head: u64,
+    /// The entries, numbered densely. An [`Entry::Own`] stands for as many as it counts.
+    pub entries: Vec<Entry>,
+}
+
+/// One entry of a feed, or a run of the receiver's own.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Entry {
+    /// A document enters the scope. If it existed before, its earlier changes come with it.
+    Attach {
+        /// The document.
+        document: DocumentId,
+        /// Its kind's name.
+        kind: String,
+        /// The schema version of its genesis.
+        schema_version: u16,
+        /// Its changes up to here, in causal order; empty for a document that begins here.
+        changes: Vec<FeedChange>,
+    },
+    /// A document leaves the scope.
+    Detach {
+        /// The document.
+        document: DocumentId,
+    },
+    /// A change to a document in the scope.
+    Change {
+        /// The document.
+        document: DocumentId,
+        /// The change.
+        change: FeedChange,
+    },
+    /// Changes (and the attaching of their documents) that this very session pushed, and that the
+    /// relay acknowledged in it: the device has them.
+    Own {
+        /// How many consecutive entries.
+        count: u64,
+    },
+}
+
+/// An accepted change.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FeedChange {
+    /// The raw Automerge change chunk.
+    pub bytes: Vec<u8>,
+    /// The device that made it.
+    pub author: DeviceId,
+    /// When the relay received it.
+    pub received: WallTime,
+}
+
+/// How far a device has committed a scope's feed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Applied {
+    /// The scope.
+    pub scope: Scope,
+    /// The last entry committed.
+    pub seq: u64,
+}
+
+/// One message of range reconciliation; the device asks, the relay answers.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Reconcile {
+    /// The scope.
+    pub scope: Scope,
+    /// A message of the negentropy protocol, version 1.
+    pub message: Vec<u8>,
+}
+
+/// What the device holds of documents that differ.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Compare {
+    /// The scope.
+    pub scope: Scope,
+    /// The documents, with every accepted change the device holds of each.
+    pub documents: Vec<CompareDocument>,
+    /// Whether this is the last such frame of this reconciliation. A reconciliation that found no
+    /// difference still sends one, without documents, to learn the sequence number.
+    pub last: bool,
+}
+
+/// What the device holds of one document.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CompareDocument {
+    /// The document.
+    pub document: DocumentId,
+    /// The hashes of the accepted changes it holds, without the genesis; empty if it lacks it.
+    pub changes: Vec<ChangeHash>,
+}
+
+/// The relay's side of documents that differ, all as of one moment.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Compared {
+    /// The scope.
+    pub scope: Scope,
+    /// The scope's last sequence number at that moment.
+    pub seq: u64,
+    /// The scope's digest at that moment.
+    pub digest: Digest,
+    /// The documents asked about.
+    pub documents: Vec<ComparedDocument>,
+    /// Whether this answers the last [`Compare`], completely.
+    pub last: bool,
+}
+
+/// The relay's side of one document.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ComparedDocument {
+    /// The document.
+    pub document: DocumentId,
+    /// What the relay has of it in this scope; `None` if nothing.
+    pub held: Option<Held>,
+}
+
+/// What the relay has of a document in a scope.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Held {
+    /// The kind's name.
+    pub kind: String,
+    /// The schema version of its genesis.
+    pub schema_version: u16,
+    /// Its heads in this scope.
+    pub heads: Vec<ChangeHash>,
+    /// Which of the changes the device named the relay lacks.
+    pub lacks: Vec<ChangeHash>,
+    /// The changes the device did not name, in causal order.
+    pub changes: Vec<FeedChange>,
+}
+
+/// The end of a session, in words.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Close {
+    /// Why.
+    pub reason: Reason,
+    /// How long to wait before the next session; 0 for as soon as wanted.
+    pub retry_after_s: u32,
+}

@@ -149,11 +149,13 @@ pub struct Ack {
     pub number: u64,
     /// The relay's time of receipt, for every change it accepted from this push.
     pub received: WallTime,
-    /// The sequence number, in the push's scope, of the first change it accepted; the others
-    /// follow in order. `None` if it accepted none.
+    /// The sequence number, in the push's scope, of the first entry it made; `None` if it made none.
     ///
-    /// Entries that attach new documents are not counted among them: see `PROTOCOL.md`, 5.3.
+    /// The entries follow densely: document by document in the push's order, an attach first where
+    /// `attached` says so, then the accepted changes in order.
     pub first_seq: Option<u64>,
+    /// For each document of the push, whether it entered the scope by it.
+    pub attached: Vec<bool>,
     /// One verdict for each change, in the push's order. On the wire, runs of
     /// [`Verdict::Accepted`] are one number.
     pub verdicts: Vec<Verdict>,

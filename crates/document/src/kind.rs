@@ -155,6 +155,13 @@ pub struct Refusal {
     pub words: Words,
 }
 
+impl Refusal {
+    /// Returns what the caller should do: the author must make another change.
+    pub fn remedy(&self) -> Remedy {
+        Remedy::FixInput
+    }
+}
+
 /// A sentence in both languages of the product.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Words {

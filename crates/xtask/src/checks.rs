@@ -90,7 +90,7 @@ pub(crate) const STEPS: &[Step] = &[
     },
     Step {
         name: "demo",
-        about: "the main job, made small",
+        about: "the main job, from end to end",
         run: demo,
     },
 ];

@@ -9,6 +9,12 @@ const LONG_LINES: usize = 600;
 /// Beyond this a file must be split.
 const LINES_MAX: usize = 1000;
 
+/// The example that shows how to embed the engine must stay as short as it is said to be.
+const EMBEDDING_EXAMPLE: &str = "examples/examples/own_kind.rs";
+
+/// The most lines of [`EMBEDDING_EXAMPLE`].
+const EMBEDDING_LINES_MAX: usize = 150;
+
 /// The words a long file's head gives its reason after.
 const LONG_BECAUSE: &str = "long because";
 
@@ -95,6 +101,20 @@ fn no_file_is_too_long_to_read() {
         })
         .collect();
     report("file lengths:", &complaints);
+}
+
+#[test]
+fn embedding_the_engine_takes_a_short_program() {
+    let complaints: Vec<String> = rust_sources()
+        .iter()
+        .filter(|source| source.path == EMBEDDING_EXAMPLE)
+        .map(|source| source.text.lines().count())
+        .filter(|lines| *lines > EMBEDDING_LINES_MAX)
+        .map(|lines| {
+            format!("{EMBEDDING_EXAMPLE}: {lines} lines, the most is {EMBEDDING_LINES_MAX}: make the API shorter to use")
+        })
+        .collect();
+    report("the example of a kind of one's own:", &complaints);
 }
 
 #[test]

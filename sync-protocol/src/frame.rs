@@ -81,13 +81,14 @@ pub struct Welcome {
     /// The relay's clock.
     pub time: WallTime,
     /// Each scope the device named in its greeting, in that order, then each other it is granted.
+    /// None twice.
     pub scopes: Vec<ScopeGreeting>,
 }
 
 /// Where the relay stands in one scope.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ScopeGreeting {
-    /// The scope. On the wire, one the device named is not repeated.
+    /// The scope.
     pub scope: Scope,
     /// What the device may do there.
     pub grant: Grant,
@@ -114,6 +115,9 @@ pub enum Grant {
 pub struct Push {
     /// The push's number, from 1, dense in a session.
     pub number: u64,
+    /// The relay handles this push once it has handled every push up to this number; 0 for at once.
+    /// So an urgent push does not wait for a large earlier one, unless both change one document.
+    pub after: u64,
     /// The scope whose grant it uses, and where new documents begin.
     pub scope: Scope,
     /// The documents it changes.
@@ -259,11 +263,14 @@ pub struct Applied {
 pub struct Reconcile {
     /// The scope.
     pub scope: Scope,
+    /// From the relay, the scope's last sequence number when it took the inventory it answers from; the
+    /// first answer's is where the feed goes on after the reconciliation. From the device, 0.
+    pub seq: u64,
     /// A message of the negentropy protocol, version 1.
     pub message: Vec<u8>,
 }
 
-/// What the device holds of documents that differ.
+/// What the device holds of documents that differ. The next one may follow when this is answered.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Compare {
     /// The scope.
@@ -330,4 +337,55 @@ pub struct Close {
     pub reason: Reason,
     /// How long to wait before the next session; 0 for as soon as wanted.
     pub retry_after_s: u32,
+}
+
+/// The name of a frame, without what it carries.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum FrameKind {
+    /// [`Frame::Hello`]
+    Hello,
+    /// [`Frame::Welcome`]
+    Welcome,
+    /// [`Frame::Push`]
+    Push,
+    /// [`Frame::Ack`]
+    Ack,
+    /// [`Frame::Feed`]
+    Feed,
+    /// [`Frame::Applied`]
+    Applied,
+    /// [`Frame::Reconcile`]
+    Reconcile,
+    /// [`Frame::Compare`]
+    Compare,
+    /// [`Frame::Compared`]
+    Compared,
+    /// [`Frame::Close`]
+    Close,
+}
+
+impl FrameKind {
+    /// Returns whether a frame of this kind travels on a stream of its own, not on the control stream.
+    pub const fn has_own_stream(self) -> bool {
+        // PROTOCOL 6.3: a push and a feed frame have a stream each.
+        matches!(self, Self::Push | Self::Feed)
+    }
+}
+
+impl Frame {
+    /// Returns the frame's name.
+    pub const fn kind(&self) -> FrameKind {
+        match self {
+            Self::Hello(_) => FrameKind::Hello,
+            Self::Welcome(_) => FrameKind::Welcome,
+            Self::Push(_) => FrameKind::Push,
+            Self::Ack(_) => FrameKind::Ack,
+            Self::Feed(_) => FrameKind::Feed,
+            Self::Applied(_) => FrameKind::Applied,
+            Self::Reconcile(_) => FrameKind::Reconcile,
+            Self::Compare(_) => FrameKind::Compare,
+            Self::Compared(_) => FrameKind::Compared,
+            Self::Close(_) => FrameKind::Close,
+        }
+    }
 }

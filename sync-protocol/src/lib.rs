@@ -1,11 +1,50 @@
 //! The wire between devices and relays, and both ends of a session; carries opaque changes.
 //!
-//! - [`frame`]: every frame in one enum
+//! - `frame`: every frame in one enum
+//! - `codec`, `body`, `pack`, `wire`: the bytes of frames, made and read there alone
+//! - `reader`: frames on a stream that carries many
+//! - `device_session`, `device_scope`: the device's end of a session
+//! - `relay_session`, `relay_pushes`, `relay_scope`, `runs`: the relay's end
+//! - `reconcile`: how two sides find which documents differ
+//! - [`limits`], `weight`: every limit, and what counts against it
+//! - `version`: versions of the protocol
+//! - `error`, `misbehaved`: what can go wrong, and what peers may not do
+//!
+//! The caller makes one session a connection, hands it every frame that [`decode`] reads, carries out
+//! its outputs, and sends the bytes that [`encode`] makes. The published specification is
+//! `PROTOCOL.md`.
+//!
+//! Pure: no clock is read here, no I/O done, and nothing is kept beyond the limits.
 
+mod body;
+mod codec;
+mod device_scope;
+mod device_session;
+mod error;
 mod frame;
+pub mod limits;
+mod misbehaved;
+mod pack;
+mod reader;
+mod reconcile;
+mod relay_pushes;
+mod relay_scope;
+mod relay_session;
+mod runs;
+mod version;
+mod weight;
+mod wire;
 
+pub use codec::{decode, encode};
+pub use device_session::{DeviceInput, DeviceOutput, DeviceSession};
+pub use error::{CloseReason, DecodeError, SessionError};
 pub use frame::{
     Ack, Applied, Close, Compare, CompareDocument, Compared, ComparedDocument, Entry, Feed,
-    FeedChange, Frame, Grant, Held, Hello, Push, PushChange, PushDocument, Reason, Reconcile,
-    ScopeGreeting, ScopeMark, Verdict, Versions, Welcome,
+    FeedChange, Frame, FrameKind, Grant, Held, Hello, Push, PushChange, PushDocument, Reason,
+    Reconcile, ScopeGreeting, ScopeMark, Verdict, Versions, Welcome,
 };
+pub use misbehaved::{DeviceMisbehaved, RelayMisbehaved};
+pub use reader::{FrameReader, write_prefixed};
+pub use reconcile::{Item, ReconcileError, Reconciler, Step, respond};
+pub use relay_session::{RelayInput, RelayOutput, RelaySession};
+pub use version::{ALPN, VERSION_NEWEST, VERSION_OLDEST};

@@ -1,0 +1,600 @@
+//! The device's half of one sync session, as a state machine.
+//!
+//! A session lives as long as one connection. The caller's whole duty, in order:
+//!
+//! 1. call [`DeviceSession::start`] once, and then as many [`DeviceSession::push`] as it takes;
+//! 2. call [`DeviceSession::handle`] with each frame that arrives, in any order across streams;
+//! 3. after each call, call [`DeviceSession::poll_output`] until it returns `None`, carrying out
+//!    each output;
+//! 4. wait for the next input, but no longer than [`DeviceSession::next_deadline`].
+//!
+//! The session numbers pushes, keeps to the windows, puts feed frames in order and holds the relay to
+//! the rules. Rules: `PROTOCOL.md`, 3 and 4. Not here: bytes (`codec`), what to send, storage.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use gridbeat_base::{DocumentId, Lane, Monotonic, Scope, WallTime};
+
+use crate::device_scope::{DeviceScope, Standing};
+use crate::limits::{
+    COMPARE_CHANGES_MAX, COMPARE_DOCUMENTS_MAX, FEED_WEIGHT_MAX, FEED_WINDOW_BYTES,
+    GREETING_TIMEOUT, PUSH_CHANGES_MAX, PUSH_RESERVE_BYTES, PUSH_WEIGHT_MAX, PUSH_WINDOW_BYTES,
+    PUSHES_OUT_MAX, PUSHES_RESERVE, RECONCILE_BYTES_MAX,
+};
+use crate::{
+    Ack, Applied, Close, CloseReason, Compare, CompareDocument, Compared, Feed, Frame, Grant,
+    Hello, Push, PushDocument, Reconcile, RelayMisbehaved, SessionError, Verdict, Welcome,
+};
+
+/// What a device's session takes in.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum DeviceInput {
+    /// A frame came from the relay.
+    Frame(Frame),
+    /// The time may have come that [`DeviceSession::next_deadline`] named.
+    Deadline,
+}
+
+/// What a device's session wants done.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum DeviceOutput {
+    /// Send a frame: on a stream of its own if [`crate::FrameKind::has_own_stream`], else on the
+    /// control stream.
+    Send {
+        /// How urgent it is.
+        lane: Lane,
+        /// The frame.
+        frame: Frame,
+    },
+    /// The relay greeted. Scopes for which [`DeviceSession::needs_reconciliation`] holds are not fed
+    /// until they are reconciled.
+    Welcomed(Welcome),
+    /// What became of a push. The fields are those of [`Ack`].
+    Acknowledged {
+        /// The push's number.
+        number: u64,
+        /// Its scope.
+        scope: Scope,
+        /// The relay's time of receipt.
+        received: WallTime,
+        /// The sequence number of the first entry it made.
+        first_seq: Option<u64>,
+        /// For each document of the push, whether it entered the scope by it.
+        attached: Vec<bool>,
+        /// One verdict for each change, in the push's order.
+        verdicts: Vec<Verdict>,
+    },
+    /// The next entries of a scope's feed: each scope's frames come in order, without gap. Call
+    /// [`DeviceSession::applied`] when they are committed.
+    Feed(Feed),
+    /// The relay's answer to [`DeviceSession::reconcile`].
+    Reconciled {
+        /// The scope.
+        scope: Scope,
+        /// The scope's last sequence number in the inventory it answers from.
+        seq: u64,
+        /// A message of the negentropy protocol.
+        message: Vec<u8>,
+    },
+    /// The relay's answer to [`DeviceSession::compare`].
+    Compared(Compared),
+    /// The reconciliation of a scope is over; comes after the last [`DeviceOutput::Compared`]. The
+    /// feed goes on behind `cursor`, which is never beyond what the answers held: entries that they
+    /// already brought may come again.
+    Aligned {
+        /// The scope.
+        scope: Scope,
+        /// The device's cursor from here on.
+        cursor: u64,
+    },
+    /// The session is over. Always the last output.
+    Closed(CloseReason),
+}
+
+enum State {
+    /// Nothing was sent.
+    Idle,
+    /// Our greeting is out. Of frames on the control stream, only the relay's greeting may come.
+    Greeting {
+        deadline: Monotonic,
+        hello: Hello,
+    },
+    /// Both may send.
+    Live,
+    Ended,
+}
+
+/// A push without an acknowledgement.
+struct PushOut {
+    scope: Scope,
+    documents: BTreeSet<DocumentId>,
+    changes: usize,
+    weight: usize,
+}
+
+/// The device's half of one session.
+pub struct DeviceSession {
+    state: State,
+    /// Pushes without an acknowledgement, by number.
+    pushes: BTreeMap<u64, PushOut>,
+    /// The number of the newest push.
+    pushed: u64,
+    scopes: BTreeMap<Scope, DeviceScope>,
+    outputs: VecDeque<DeviceOutput>,
+}
+
+impl DeviceSession {
+    /// Makes a session that has not begun.
+    pub const fn new() -> Self {
+        Self {
+            state: State::Idle,
+            pushes: BTreeMap::new(),
+            pushed: 0,
+            scopes: BTreeMap::new(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Begins the session: greets the relay. Pushes may follow at once.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::NotOpen`] if it was begun before.
+    pub fn start(&mut self, now: Monotonic, hello: Hello) -> Result<(), SessionError> {
+        if !matches!(self.state, State::Idle) {
+            return Err(SessionError::NotOpen);
+        }
+        for mark in &hello.scopes {
+            let scope = DeviceScope::new(mark.cursor, Standing::Unknown);
+            self.scopes.insert(mark.scope.clone(), scope);
+        }
+        self.send(Lane::Control, Frame::Hello(hello.clone()));
+        self.state = State::Greeting {
+            deadline: now.plus(GREETING_TIMEOUT),
+            hello,
+        };
+        Ok(())
+    }
+
+    /// Returns whether a push of this lane would be taken. Urgent pushes are taken a little longer.
+    pub fn can_push(&self, lane: Lane) -> bool {
+        // PROTOCOL 4.3: the windows of pushes.
+        let (bytes, numbers) = match lane {
+            Lane::Control | Lane::Urgent => (0, 0),
+            Lane::Record | Lane::Log | Lane::Preview | Lane::Original => {
+                (PUSH_RESERVE_BYTES, PUSHES_RESERVE)
+            }
+        };
+        let oldest = self.pushes.keys().next().copied();
+        let oldest = oldest.unwrap_or(self.pushed + 1);
+        let out: usize = self.pushes.values().map(|push| push.weight).sum();
+        self.is_open()
+            && out < PUSH_WINDOW_BYTES - bytes
+            && self.pushed + 1 - oldest < PUSHES_OUT_MAX - numbers
+    }
+
+    /// Sends changes of one scope; returns the push's number.
+    ///
+    /// Each document has at least one change and is there once; a document's changes go out in causal
+    /// order over all pushes.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::Full`] if [`Self::can_push`] is false, [`SessionError::WrongSize`] if it is beyond
+    /// [`PUSH_WEIGHT_MAX`] or [`PUSH_CHANGES_MAX`] or has nothing in it, [`SessionError::NotOpen`]. None
+    /// of them ends the session.
+    pub fn push(
+        &mut self,
+        lane: Lane,
+        scope: &Scope,
+        documents: Vec<PushDocument>,
+    ) -> Result<u64, SessionError> {
+        self.check_open()?;
+        let changes: usize = documents
+            .iter()
+            .map(|document| document.changes.len())
+            .sum();
+        let weight: usize = documents.iter().map(PushDocument::weight).sum();
+        let ids: BTreeSet<DocumentId> = documents.iter().map(|push| push.document).collect();
+        let whole = documents.iter().all(|push| !push.changes.is_empty());
+        if !whole || ids.len() != documents.len() {
+            return Err(wrong_size(0, PUSH_CHANGES_MAX));
+        }
+        check_size(changes, PUSH_CHANGES_MAX)?;
+        check_size(weight, PUSH_WEIGHT_MAX)?;
+        if !self.can_push(lane) {
+            return Err(SessionError::Full);
+        }
+        self.pushed += 1;
+        // PROTOCOL 4.3: a push waits for the earlier ones that change the same documents, and so does
+        // not wait for the others.
+        let mut earlier = self.pushes.iter().rev();
+        let after = earlier.find(|(_, push)| !push.documents.is_disjoint(&ids));
+        let after = after.map_or(0, |(number, _)| *number);
+        self.pushes.insert(
+            self.pushed,
+            PushOut {
+                scope: scope.clone(),
+                documents: ids,
+                changes,
+                weight,
+            },
+        );
+        let push = Push {
+            number: self.pushed,
+            after,
+            scope: scope.clone(),
+            documents,
+        };
+        self.send(lane, Frame::Push(push));
+        Ok(self.pushed)
+    }
+
+    /// Tells the relay that a scope's feed is committed up to `seq`. Says nothing during the scope's
+    /// reconciliation, and nothing if it was told before.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::NotOpen`], or [`SessionError::OutOfPlace`] for a scope that is not fed.
+    pub fn applied(&mut self, scope: &Scope, seq: u64) -> Result<(), SessionError> {
+        if self.live_scope(scope)?.applied(seq) {
+            let scope = scope.clone();
+            self.send(Lane::Control, Frame::Applied(Applied { scope, seq }));
+        }
+        Ok(())
+    }
+
+    /// Sends a message of range reconciliation; the first one of a scope begins its reconciliation. Feed
+    /// frames of the scope that have not come out yet never will; the feed goes on after
+    /// [`DeviceOutput::Aligned`].
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::OutOfPlace`] if the scope is not granted, or the last message or comparison is not
+    /// answered yet; [`SessionError::WrongSize`]; [`SessionError::NotOpen`].
+    pub fn reconcile(&mut self, scope: &Scope, message: Vec<u8>) -> Result<(), SessionError> {
+        check_size(message.len(), RECONCILE_BYTES_MAX)?;
+        self.live_scope(scope)?.ask(scope)?;
+        let scope = scope.clone();
+        let frame = Reconcile {
+            scope,
+            seq: 0,
+            message,
+        };
+        self.send(Lane::Control, Frame::Reconcile(frame));
+        Ok(())
+    }
+
+    /// Asks the relay to compare documents. May be called several times in a row: each frame goes out
+    /// when the one before is answered. The one with `last` may be without documents, the others not.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::OutOfPlace`] outside of a reconciliation, before its answer or after the last
+    /// comparison; [`SessionError::WrongSize`] if it is beyond [`COMPARE_DOCUMENTS_MAX`] or
+    /// [`COMPARE_CHANGES_MAX`], or empty; [`SessionError::NotOpen`].
+    pub fn compare(
+        &mut self,
+        scope: &Scope,
+        documents: Vec<CompareDocument>,
+        last: bool,
+    ) -> Result<(), SessionError> {
+        let changes: usize = documents
+            .iter()
+            .map(|document| document.changes.len())
+            .sum();
+        if documents.is_empty() && !last {
+            return Err(wrong_size(0, COMPARE_DOCUMENTS_MAX));
+        }
+        if documents.len() > COMPARE_DOCUMENTS_MAX {
+            return Err(wrong_size(documents.len(), COMPARE_DOCUMENTS_MAX));
+        }
+        if changes > COMPARE_CHANGES_MAX {
+            return Err(wrong_size(changes, COMPARE_CHANGES_MAX));
+        }
+        let compare = Compare {
+            scope: scope.clone(),
+            documents,
+            last,
+        };
+        if let Some(compare) = self.live_scope(scope)?.compare(compare)? {
+            self.send(Lane::Control, Frame::Compare(compare));
+        }
+        Ok(())
+    }
+
+    /// Returns whether the relay's greeting said that the scope must be reconciled before it is fed,
+    /// and that has not been done.
+    pub fn needs_reconciliation(&self, scope: &Scope) -> bool {
+        let scope = self.scopes.get(scope);
+        scope.is_some_and(|scope| scope.standing == Standing::Apart)
+    }
+
+    /// Ends the session, in words.
+    pub fn close(&mut self, close: Close) {
+        if !matches!(self.state, State::Ended) {
+            self.send(Lane::Control, Frame::Close(close.clone()));
+            self.end(CloseReason::Ours(close));
+        }
+    }
+
+    /// Takes in one input that happened at `now`, and queues what must be done about it.
+    ///
+    /// # Errors
+    ///
+    /// Any error ends the session: its last outputs are the `Close` frame to send and
+    /// [`DeviceOutput::Closed`]. Input before the start or after the end is ignored.
+    pub fn handle(&mut self, now: Monotonic, input: DeviceInput) -> Result<(), SessionError> {
+        let result = match input {
+            DeviceInput::Frame(frame) => self.handle_frame(frame),
+            DeviceInput::Deadline => self.handle_deadline(now),
+        };
+        if let Err(error) = &result {
+            self.send(Lane::Control, Frame::Close(error.close()));
+            self.end(CloseReason::Failed(error.clone()));
+        }
+        result
+    }
+
+    /// Returns the next thing to do, in order.
+    pub fn poll_output(&mut self) -> Option<DeviceOutput> {
+        self.outputs.pop_front()
+    }
+
+    /// Returns when to call [`Self::handle`] with [`DeviceInput::Deadline`]: the end of the wait for the
+    /// relay's greeting.
+    pub const fn next_deadline(&self) -> Option<Monotonic> {
+        match &self.state {
+            State::Greeting { deadline, .. } => Some(*deadline),
+            State::Idle | State::Live | State::Ended => None,
+        }
+    }
+
+    fn handle_deadline(&self, now: Monotonic) -> Result<(), SessionError> {
+        match &self.state {
+            State::Greeting { deadline, .. } if *deadline <= now => {
+                Err(SessionError::GreetingTimedOut)
+            }
+            State::Idle | State::Greeting { .. } | State::Live | State::Ended => Ok(()),
+        }
+    }
+
+    fn handle_frame(&mut self, frame: Frame) -> Result<(), SessionError> {
+        let kind = frame.kind();
+        match (&self.state, frame) {
+            (State::Idle | State::Ended, _) => Ok(()),
+            (_, Frame::Hello(_) | Frame::Push(_) | Frame::Applied(_) | Frame::Compare(_)) => {
+                Err(RelayMisbehaved::NotForDevice(kind).into())
+            }
+            (_, Frame::Close(close)) => {
+                self.end(CloseReason::Peer(close));
+                Ok(())
+            }
+            (_, Frame::Feed(feed)) => self.handle_feed(feed),
+            (State::Greeting { .. }, Frame::Welcome(welcome)) => self.handle_welcome(welcome),
+            (State::Live, Frame::Welcome(_)) => Err(RelayMisbehaved::WelcomedTwice.into()),
+            (State::Greeting { .. }, Frame::Ack(_) | Frame::Reconcile(_) | Frame::Compared(_)) => {
+                // PROTOCOL 3.3: the relay's greeting comes first on the control stream.
+                Err(RelayMisbehaved::NotWelcomed(kind).into())
+            }
+            (State::Live, Frame::Ack(ack)) => self.handle_ack(ack),
+            (State::Live, Frame::Reconcile(reconcile)) => self.handle_reconcile(reconcile),
+            (State::Live, Frame::Compared(compared)) => self.handle_compared(compared),
+        }
+    }
+
+    fn handle_welcome(&mut self, welcome: Welcome) -> Result<(), SessionError> {
+        let State::Greeting { hello, .. } = std::mem::replace(&mut self.state, State::Live) else {
+            unreachable!("called in that state alone");
+        };
+        // PROTOCOL 3.2: the version is one of those offered.
+        if !hello.versions.contain(welcome.version) {
+            return Err(RelayMisbehaved::VersionNotOffered(welcome.version).into());
+        }
+        // PROTOCOL 3.4: our scopes come first, in our order; none is there twice.
+        for (place, mark) in hello.scopes.iter().enumerate() {
+            if welcome.scopes.get(place).map(|scope| &scope.scope) != Some(&mark.scope) {
+                return Err(RelayMisbehaved::WelcomeScopes(mark.scope.clone()).into());
+            }
+        }
+        let mut seen = BTreeSet::new();
+        for (place, greeting) in welcome.scopes.iter().enumerate() {
+            if !seen.insert(&greeting.scope) {
+                return Err(RelayMisbehaved::WelcomeScopes(greeting.scope.clone()).into());
+            }
+            let cursor = hello.scopes.get(place).map_or(0, |mark| mark.cursor);
+            let same_life = hello.incarnation == Some(welcome.incarnation) || cursor == 0;
+            let scope = self.scopes.entry(greeting.scope.clone());
+            let scope = scope.or_insert_with(|| DeviceScope::new(0, Standing::Unknown));
+            // PROTOCOL 3.5: a scope is fed at once only if both sides agree on what is before.
+            scope.standing = match greeting.grant {
+                Grant::None => Standing::NotGranted,
+                Grant::Read | Grant::Write if same_life && greeting.digest_agrees => {
+                    Standing::Aligned
+                }
+                Grant::Read | Grant::Write => Standing::Apart,
+            };
+        }
+        self.outputs.push_back(DeviceOutput::Welcomed(welcome));
+        self.release_early()
+    }
+
+    /// Deals with the feed frames that overtook the relay's greeting.
+    fn release_early(&mut self) -> Result<(), SessionError> {
+        let scopes: Vec<Scope> = self.scopes.keys().cloned().collect();
+        for name in scopes {
+            let scope = self.scopes.get_mut(&name).expect("named just before");
+            if scope.weight() > 0 {
+                match scope.standing {
+                    Standing::Unknown | Standing::NotGranted => {
+                        return Err(RelayMisbehaved::FeedNotGranted(name).into());
+                    }
+                    Standing::Apart => return Err(RelayMisbehaved::FeedNotReconciled(name).into()),
+                    Standing::Aligned => self.release(&name)?,
+                }
+            }
+        }
+        // Scopes that only such a frame named are not granted.
+        self.scopes
+            .retain(|_, scope| scope.standing != Standing::Unknown);
+        Ok(())
+    }
+
+    fn handle_ack(&mut self, ack: Ack) -> Result<(), SessionError> {
+        // PROTOCOL 4.4: an acknowledgement names one push that is out, in full.
+        let Some(push) = self.pushes.remove(&ack.number) else {
+            return Err(RelayMisbehaved::AcknowledgedUnsent(ack.number).into());
+        };
+        if ack.verdicts.len() != push.changes || ack.attached.len() != push.documents.len() {
+            return Err(RelayMisbehaved::AckCounts(ack.number).into());
+        }
+        let entries = ack.entry_count();
+        let bad_first = match ack.first_seq {
+            Some(first) => entries == 0 || first == 0 || first.checked_add(entries).is_none(),
+            None => entries != 0,
+        };
+        if bad_first {
+            return Err(RelayMisbehaved::AckEntries(ack.number).into());
+        }
+        if let (Some(first), Some(scope)) = (ack.first_seq, self.scopes.get_mut(&push.scope)) {
+            scope.note_own(first, entries);
+        }
+        self.outputs.push_back(DeviceOutput::Acknowledged {
+            number: ack.number,
+            scope: push.scope.clone(),
+            received: ack.received,
+            first_seq: ack.first_seq,
+            attached: ack.attached,
+            verdicts: ack.verdicts,
+        });
+        self.release(&push.scope)
+    }
+
+    fn handle_feed(&mut self, feed: Feed) -> Result<(), SessionError> {
+        let name = feed.scope.clone();
+        let greeting = matches!(self.state, State::Greeting { .. });
+        let held: usize = self.scopes.values().map(DeviceScope::weight).sum();
+        let weight = held.saturating_add(feed.weight());
+        let scope = match self.scopes.get_mut(&name) {
+            Some(scope) => scope,
+            // PROTOCOL 3.5: a scope the device did not name is fed from its start.
+            None if greeting => {
+                let scope = DeviceScope::new(0, Standing::Unknown);
+                self.scopes.entry(name.clone()).or_insert(scope)
+            }
+            None => return Err(RelayMisbehaved::FeedNotGranted(name).into()),
+        };
+        scope.accept(feed)?;
+        // PROTOCOL 4.7: a frame is sent while less than the window is out.
+        if weight > FEED_WINDOW_BYTES + FEED_WEIGHT_MAX {
+            return Err(RelayMisbehaved::FeedOverWindow { weight }.into());
+        }
+        self.release(&name)
+    }
+
+    /// Gives out every feed frame of a scope whose turn it is.
+    fn release(&mut self, name: &Scope) -> Result<(), SessionError> {
+        let pushes_out = self.pushes.values().any(|push| push.scope == *name);
+        if let Some(scope) = self.scopes.get_mut(name) {
+            while let Some(feed) = scope.release(pushes_out)? {
+                self.outputs.push_back(DeviceOutput::Feed(feed));
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_reconcile(&mut self, reconcile: Reconcile) -> Result<(), SessionError> {
+        let Some(scope) = self.scopes.get_mut(&reconcile.scope) else {
+            return Err(RelayMisbehaved::ReconcileUnasked(reconcile.scope).into());
+        };
+        scope.answered(&reconcile)?;
+        self.outputs.push_back(DeviceOutput::Reconciled {
+            scope: reconcile.scope,
+            seq: reconcile.seq,
+            message: reconcile.message,
+        });
+        Ok(())
+    }
+
+    fn handle_compared(&mut self, compared: Compared) -> Result<(), SessionError> {
+        let name = compared.scope.clone();
+        let Some(scope) = self.scopes.get_mut(&name) else {
+            return Err(RelayMisbehaved::ComparedUnasked(name).into());
+        };
+        let after = scope.compared(&compared)?;
+        self.outputs.push_back(DeviceOutput::Compared(compared));
+        if let Some(compare) = after.next {
+            self.send(Lane::Control, Frame::Compare(compare));
+        }
+        if let Some(cursor) = after.aligned {
+            let scope = name.clone();
+            self.outputs
+                .push_back(DeviceOutput::Aligned { scope, cursor });
+            self.release(&name)?;
+        }
+        Ok(())
+    }
+
+    const fn is_open(&self) -> bool {
+        matches!(self.state, State::Greeting { .. } | State::Live)
+    }
+
+    const fn check_open(&self) -> Result<(), SessionError> {
+        if self.is_open() {
+            Ok(())
+        } else {
+            Err(SessionError::NotOpen)
+        }
+    }
+
+    fn live_scope(&mut self, scope: &Scope) -> Result<&mut DeviceScope, SessionError> {
+        if !matches!(self.state, State::Live) {
+            return Err(SessionError::NotOpen);
+        }
+        let found = self.scopes.get_mut(scope);
+        found.ok_or_else(|| SessionError::OutOfPlace(scope.clone()))
+    }
+
+    fn send(&mut self, lane: Lane, frame: Frame) {
+        self.outputs.push_back(DeviceOutput::Send { lane, frame });
+    }
+
+    fn end(&mut self, reason: CloseReason) {
+        self.state = State::Ended;
+        self.outputs.push_back(DeviceOutput::Closed(reason));
+    }
+}
+
+impl Default for DeviceSession {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for DeviceSession {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = match self.state {
+            State::Idle => "idle",
+            State::Greeting { .. } => "greeting",
+            State::Live => "live",
+            State::Ended => "ended",
+        };
+        f.debug_struct("DeviceSession")
+            .field("state", &state)
+            .field("pushes_out", &self.pushes.len())
+            .field("scopes", &self.scopes.len())
+            .finish_non_exhaustive()
+    }
+}
+
+pub(crate) const fn wrong_size(weight: usize, max: usize) -> SessionError {
+    SessionError::WrongSize { weight, max }
+}
+
+/// Checks that something is there and not too much.
+pub(crate) const fn check_size(weight: usize, max: usize) -> Result<(), SessionError> {
+    if weight == 0 || weight > max {
+        return Err(wrong_size(weight, max));
+    }
+    Ok(())
+}

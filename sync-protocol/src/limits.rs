@@ -1,0 +1,112 @@
+//! Every limit of the protocol, each with its reason (`PROTOCOL.md`, 7).
+//!
+//! Sizes that bound memory are counted as *weight*: the bytes of the changes plus a fixed sum for
+//! each change, document and entry, which is never less than what they take on the wire unpacked.
+//! So what is within its weight always fits its frame, whether or not it can be compressed.
+
+use core::time::Duration;
+
+/// Longest wait for the other end's greeting: three round trips on the slowest mobile link that is
+/// still usable (2.5 s each), rounded up.
+pub const GREETING_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// Largest frame, in bytes, but for those that carry whole documents down
+/// ([`DOCUMENT_FRAME_BYTES_MAX`]). Four of the largest changes; half a minute at 64 kbit/s.
+pub const FRAME_BYTES_MAX: usize = 256 * 1024;
+
+/// Largest [`crate::Feed`] or [`crate::Compared`] frame, in bytes: an entry may bring a whole document,
+/// which is 1 MiB or 5,000 changes at most, and must fit however badly it compresses.
+pub const DOCUMENT_FRAME_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Largest body a pack may unpack to, in bytes; checked before anything is allocated. Twice the
+/// largest frame, so that an honest pack is never near it and a bomb gains little.
+pub const PACK_UNPACKED_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Largest raw change, in bytes. A note of 20 characters makes 250; the longest text a person types on
+/// a phone makes a few thousand.
+pub const CHANGE_BYTES_MAX: usize = 64 * 1024;
+
+/// Weight a change adds to its bytes: its author, time and place in the frame (at most 39 bytes on
+/// the wire), rounded up to what it takes in memory.
+pub const CHANGE_WEIGHT: usize = 64;
+
+/// Weight of a document or an entry without its changes: id, kind's name and version (at most 60
+/// bytes on the wire), rounded up likewise.
+pub const ENTRY_WEIGHT: usize = 96;
+
+/// Weight a push should have when there is more to send: about 8 KiB packed, a second at 64 kbit/s,
+/// so that progress is durable every second even there.
+pub const PUSH_TARGET_BYTES: usize = 16 * 1024;
+
+/// Largest weight of a push: what surely fits [`FRAME_BYTES_MAX`] beside the frame's head.
+pub const PUSH_WEIGHT_MAX: usize = FRAME_BYTES_MAX - FRAME_HEAD_BYTES;
+
+/// Weight of pushes that may be out without an acknowledgement before another is sent: packed, what
+/// a link of 5 Mbit/s carries in a round trip of 200 ms. Bounds what a relay holds for one session.
+pub const PUSH_WINDOW_BYTES: usize = 256 * 1024;
+
+/// Part of [`PUSH_WINDOW_BYTES`] that only urgent pushes may use: a call for help never waits for a
+/// backlog of logs to be acknowledged.
+pub const PUSH_RESERVE_BYTES: usize = 32 * 1024;
+
+/// How far the number of a push may lie ahead of the oldest push without an acknowledgement. Eight
+/// windows of pushes at their target weight, so that one lost packet does not stop the others.
+pub const PUSHES_OUT_MAX: u64 = 128;
+
+/// Part of [`PUSHES_OUT_MAX`] that only urgent pushes may use.
+pub const PUSHES_RESERVE: u64 = 16;
+
+/// Most documents in a push; each has at least one change.
+pub const PUSH_DOCUMENTS_MAX: usize = PUSH_CHANGES_MAX;
+
+/// Most changes in a push: so many refusals, each with a reason of the greatest length, still fit
+/// the frame that acknowledges it.
+pub const PUSH_CHANGES_MAX: usize = 200;
+
+/// Weight a feed frame should have when there is more to send: small enough that an interrupted
+/// download goes on where it stopped, large enough to compress well.
+pub const FEED_TARGET_BYTES: usize = 64 * 1024;
+
+/// Largest weight of a feed frame: what surely fits [`DOCUMENT_FRAME_BYTES_MAX`].
+pub const FEED_WEIGHT_MAX: usize = DOCUMENT_FRAME_BYTES_MAX - FRAME_HEAD_BYTES;
+
+/// Weight of feed frames that may be out without an [`crate::Applied`] before another is sent:
+/// packed, what a link of 8 Mbit/s carries in 250 ms (a round trip and the commit). Bounds what a
+/// device holds while it waits for a lost packet.
+pub const FEED_WINDOW_BYTES: usize = 512 * 1024;
+
+/// Most entries in a feed frame: twice what [`FEED_TARGET_BYTES`] of the smallest changes would make.
+pub const FEED_ENTRIES_MAX: usize = 1_000;
+
+/// Most changes in a frame that carries whole documents: the largest document has 5,000.
+pub const DOCUMENT_FRAME_CHANGES_MAX: usize = 10_000;
+
+/// Most scopes in a greeting: a command centre's desk that holds every grid of a district.
+pub const SCOPES_MAX: usize = 1_024;
+
+/// Longest name of a kind, in bytes; see `Kind::name`.
+pub const KIND_BYTES_MAX: usize = 32;
+
+/// Longest code of a [`crate::Reason`], in bytes.
+pub const REASON_CODE_BYTES_MAX: usize = 64;
+
+/// Longest text of a [`crate::Reason`] in one language, in bytes: two lines on a phone.
+pub const REASON_TEXT_BYTES_MAX: usize = 512;
+
+/// Largest message of range reconciliation, in bytes: the control stream also carries
+/// acknowledgements, which must not wait behind it for more than 4 s at 64 kbit/s.
+pub const RECONCILE_BYTES_MAX: usize = 32 * 1024;
+
+/// Most messages of one reconciliation. 1,000 of the largest name 7 million documents.
+pub const RECONCILE_ROUNDS_MAX: u32 = 1_000;
+
+/// Most documents in one [`crate::Compare`]: with 20 changes each about 128 KiB of hashes; the answer
+/// is about 1 MB if the device has none of them.
+pub const COMPARE_DOCUMENTS_MAX: usize = 200;
+
+/// Most changes named in one [`crate::Compare`]: their hashes fill three quarters of the frame. The
+/// largest document has 5,000.
+pub const COMPARE_CHANGES_MAX: usize = 6_000;
+
+/// Bytes of a frame beside its pack, at most: a scope's name, numbers, a digest. Rounded up.
+const FRAME_HEAD_BYTES: usize = 1024;

@@ -1,0 +1,237 @@
+//! Every rule of `PROTOCOL.md` that a peer can break, one variant each.
+//!
+//! A variant says what happened in numbers and scopes, never in the peer's own bytes. Each has a test
+//! in the session that raises it.
+
+use gridbeat_base::{DeviceId, DocumentId, Scope};
+
+use crate::{FrameKind, Versions};
+
+macro_rules! codes {
+    ($name:ident { $($pattern:pat => $code:literal,)* }) => {
+        impl $name {
+            /// Returns the rule's stable code, as it stands in the frame that ends the session.
+            pub const fn code(&self) -> &'static str {
+                match self {
+                    $($pattern => $code,)*
+                }
+            }
+        }
+    };
+}
+
+/// A rule that the relay broke.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RelayMisbehaved {
+    /// It sent a frame that only devices send.
+    #[error("a {0:?} frame came from the relay")]
+    NotForDevice(FrameKind),
+    /// It sent something on the control stream before its greeting.
+    #[error("a {0:?} frame came before the relay's greeting")]
+    NotWelcomed(FrameKind),
+    /// It greeted a second time.
+    #[error("the relay greeted twice")]
+    WelcomedTwice,
+    /// It chose a version that we did not offer.
+    #[error("the relay chose version {0}, which was not offered")]
+    VersionNotOffered(u16),
+    /// Its greeting does not name our scopes first and in order, or names one twice.
+    #[error("the relay's greeting does not answer for scope {0}")]
+    WelcomeScopes(Scope),
+    /// It acknowledged a push that is not out.
+    #[error("push {0} was acknowledged but is not out")]
+    AcknowledgedUnsent(u64),
+    /// Its acknowledgement does not have one verdict a change and one mark a document.
+    #[error("the acknowledgement of push {0} does not fit the push")]
+    AckCounts(u64),
+    /// Its acknowledgement names entries where it made none, or none where it made some.
+    #[error("the acknowledgement of push {0} does not name its entries")]
+    AckEntries(u64),
+    /// It fed a scope that it did not grant.
+    #[error("entries of scope {0}, which is not granted")]
+    FeedNotGranted(Scope),
+    /// It fed a scope that must be reconciled first.
+    #[error("entries of scope {0}, which is not reconciled")]
+    FeedNotReconciled(Scope),
+    /// A feed frame is empty, starts at 0, or reaches beyond the head it names.
+    #[error("entries of scope {scope} from {first_seq} that cannot be numbered so")]
+    FeedNumbers {
+        /// The scope.
+        scope: Scope,
+        /// The number of the first entry.
+        first_seq: u64,
+    },
+    /// It sent entries a second time.
+    #[error("entry {seq} of scope {scope} came twice")]
+    FeedRepeats {
+        /// The scope.
+        scope: Scope,
+        /// The first such entry.
+        seq: u64,
+    },
+    /// It sent more than the feed window holds.
+    #[error("entries of weight {weight} beyond the window")]
+    FeedOverWindow {
+        /// What would be out with this frame.
+        weight: usize,
+    },
+    /// It counted entries as ours that it has not acknowledged to us in this session.
+    #[error("entry {seq} of scope {scope} is not of this session")]
+    OwnNotAcknowledged {
+        /// The scope.
+        scope: Scope,
+        /// The first entry of the run.
+        seq: u64,
+    },
+    /// It sent a message of a reconciliation that does not wait for one.
+    #[error("a reconciliation message for scope {0} that was not asked for")]
+    ReconcileUnasked(Scope),
+    /// It answered a comparison that is not out.
+    #[error("a comparison for scope {0} that was not asked for")]
+    ComparedUnasked(Scope),
+    /// It answered for a document that was not asked about, or twice for one.
+    #[error("a comparison of document {0} that was not asked for")]
+    ComparedDocument(DocumentId),
+    /// It called an answer the last while documents are missing, or before we asked for the last.
+    #[error("a comparison of scope {0} that ends too early")]
+    ComparedTooShort(Scope),
+}
+
+codes!(RelayMisbehaved {
+    Self::NotForDevice(_) => "not_for_device",
+    Self::NotWelcomed(_) => "not_welcomed",
+    Self::WelcomedTwice => "welcomed_twice",
+    Self::VersionNotOffered(_) => "version_not_offered",
+    Self::WelcomeScopes(_) => "welcome_scopes",
+    Self::AcknowledgedUnsent(_) => "acknowledged_unsent",
+    Self::AckCounts(_) => "ack_counts",
+    Self::AckEntries(_) => "ack_entries",
+    Self::FeedNotGranted(_) => "feed_not_granted",
+    Self::FeedNotReconciled(_) => "feed_not_reconciled",
+    Self::FeedNumbers { .. } => "feed_numbers",
+    Self::FeedRepeats { .. } => "feed_repeats",
+    Self::FeedOverWindow { .. } => "feed_over_window",
+    Self::OwnNotAcknowledged { .. } => "own_not_acknowledged",
+    Self::ReconcileUnasked(_) => "reconcile_unasked",
+    Self::ComparedUnasked(_) => "compared_unasked",
+    Self::ComparedDocument(_) => "compared_document",
+    Self::ComparedTooShort(_) => "compared_too_short",
+});
+
+/// A rule that the device broke.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeviceMisbehaved {
+    /// It sent a frame that only relays send.
+    #[error("a {0:?} frame came from the device")]
+    NotForRelay(FrameKind),
+    /// It sent something on the control stream before its greeting.
+    #[error("a {0:?} frame came before the device's greeting")]
+    NotGreeted(FrameKind),
+    /// It greeted a second time.
+    #[error("the device greeted twice")]
+    GreetedTwice,
+    /// It greeted as another device than its certificate names.
+    #[error("the device greeted as {claimed}, its certificate says {proven}")]
+    WrongDevice {
+        /// The device its greeting names.
+        claimed: DeviceId,
+        /// The device its certificate names.
+        proven: DeviceId,
+    },
+    /// Its range of versions runs backwards.
+    #[error("the device's versions run backwards, from {} to {}", .0.oldest, .0.newest)]
+    VersionsBackwards(Versions),
+    /// It named a scope twice in its greeting.
+    #[error("the device's greeting names scope {0} twice")]
+    ScopeTwice(Scope),
+    /// It sent something that must wait for the relay's greeting.
+    #[error("a {0:?} frame came before the relay had greeted")]
+    TooEarly(FrameKind),
+    /// A push's number came before, or is 0.
+    #[error("push {0} came twice")]
+    PushRepeated(u64),
+    /// A push's number is too far ahead of the oldest one without an acknowledgement.
+    #[error("push {number} came while push {oldest} is out")]
+    PushTooFarAhead {
+        /// Its number.
+        number: u64,
+        /// The oldest one without an acknowledgement.
+        oldest: u64,
+    },
+    /// A push waits for itself or for a later one.
+    #[error("push {number} waits for push {after}")]
+    PushAfterLater {
+        /// Its number.
+        number: u64,
+        /// The number it waits for.
+        after: u64,
+    },
+    /// A push, or a document in it, has no changes, or a document is in it twice.
+    #[error("push {0} has a document without changes, or twice, or none")]
+    PushContent(u64),
+    /// It sent more than the push window holds.
+    #[error("pushes of weight {weight} beyond the window")]
+    PushOverWindow {
+        /// What would be out with this push.
+        weight: usize,
+    },
+    /// It said that it applied entries that were not sent to it.
+    #[error("entry {seq} of scope {scope} was applied but not sent")]
+    AppliedUnsent {
+        /// The scope.
+        scope: Scope,
+        /// What it says.
+        seq: u64,
+    },
+    /// It said that it applied less than before.
+    #[error("entry {seq} of scope {scope} was applied after a later one")]
+    AppliedBackwards {
+        /// The scope.
+        scope: Scope,
+        /// What it says.
+        seq: u64,
+    },
+    /// It wants to reconcile a scope that is not granted to it.
+    #[error("a reconciliation of scope {0}, which is not granted")]
+    ReconcileNotGranted(Scope),
+    /// It sent the next message of a reconciliation before the answer to the last.
+    #[error("a reconciliation message for scope {0} before the last was answered")]
+    ReconcileTooSoon(Scope),
+    /// Its reconciliation does not come to an end.
+    #[error("a reconciliation of scope {0} without end")]
+    ReconcileTooLong(Scope),
+    /// It compares without having reconciled.
+    #[error("a comparison of scope {0} without a reconciliation")]
+    CompareUnreconciled(Scope),
+    /// It sent the next comparison before the answer to the last.
+    #[error("a comparison of scope {0} before the last was answered")]
+    CompareTooSoon(Scope),
+    /// A comparison names a document twice, or none though it is not the last.
+    #[error("a comparison of scope {0} with a document twice, or with none")]
+    CompareContent(Scope),
+}
+
+codes!(DeviceMisbehaved {
+    Self::NotForRelay(_) => "not_for_relay",
+    Self::NotGreeted(_) => "not_greeted",
+    Self::GreetedTwice => "greeted_twice",
+    Self::WrongDevice { .. } => "wrong_device",
+    Self::VersionsBackwards(_) => "versions_backwards",
+    Self::ScopeTwice(_) => "scope_twice",
+    Self::TooEarly(_) => "too_early",
+    Self::PushRepeated(_) => "push_repeated",
+    Self::PushTooFarAhead { .. } => "push_too_far_ahead",
+    Self::PushAfterLater { .. } => "push_after_later",
+    Self::PushContent(_) => "push_content",
+    Self::PushOverWindow { .. } => "push_over_window",
+    Self::AppliedUnsent { .. } => "applied_unsent",
+    Self::AppliedBackwards { .. } => "applied_backwards",
+    Self::ReconcileNotGranted(_) => "reconcile_not_granted",
+    Self::ReconcileTooSoon(_) => "reconcile_too_soon",
+    Self::ReconcileTooLong(_) => "reconcile_too_long",
+    Self::CompareUnreconciled(_) => "compare_unreconciled",
+    Self::CompareTooSoon(_) => "compare_too_soon",
+    Self::CompareContent(_) => "compare_content",
+});

@@ -1,0 +1,492 @@
+//! The relay's half of one sync session, as a state machine.
+//!
+//! A session lives as long as one connection. The caller's whole duty, in order:
+//!
+//! 1. call [`RelaySession::handle`] with each frame that arrives, in any order across streams;
+//! 2. after [`RelayOutput::Greeted`], look the device up and call [`RelaySession::welcome`];
+//! 3. answer each push by [`RelaySession::acknowledge`] after its commit, each message and
+//!    comparison by [`RelaySession::reconcile`] and [`RelaySession::compared`]; feed each scope while
+//!    [`RelaySession::feed_room`] says so;
+//! 4. after each call, call [`RelaySession::poll_output`] until it returns `None`;
+//! 5. wait for the next input, but no longer than [`RelaySession::next_deadline`].
+//!
+//! The session holds the device to the rules and the windows. It trusts its caller: an answer that does
+//! not fit is a bug, and panics. Rules: `PROTOCOL.md`, 3 and 4. Not here: bytes, rights, storage.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use gridbeat_base::{DeviceId, Incarnation, Lane, Monotonic, Scope, WallTime};
+
+use crate::device_session::check_size;
+use crate::limits::{FEED_ENTRIES_MAX, FEED_WEIGHT_MAX, FEED_WINDOW_BYTES, GREETING_TIMEOUT};
+use crate::relay_pushes::RelayPushes;
+use crate::relay_scope::RelayScope;
+use crate::{
+    Ack, Applied, Close, CloseReason, Compare, Compared, DeviceMisbehaved, Feed, Frame, Grant,
+    Hello, PushDocument, Reconcile, ScopeGreeting, SessionError, Versions, Welcome,
+};
+
+/// What a relay's session takes in.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum RelayInput {
+    /// A frame came from the device.
+    Frame(Frame),
+    /// The time may have come that [`RelaySession::next_deadline`] named.
+    Deadline,
+}
+
+/// What a relay's session wants done.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum RelayOutput {
+    /// Send a frame: on a stream of its own if [`crate::FrameKind::has_own_stream`], else on the
+    /// control stream.
+    Send {
+        /// How urgent it is.
+        lane: Lane,
+        /// The frame.
+        frame: Frame,
+    },
+    /// The device greeted. Look it up, and call [`RelaySession::welcome`] or [`RelaySession::close`].
+    Greeted(Hello),
+    /// Changes to admit. Comes only after the welcome; whether the scope may be written is the
+    /// caller's to judge. Answer by [`RelaySession::acknowledge`], in any order.
+    Pushed {
+        /// The push's number.
+        number: u64,
+        /// The scope.
+        scope: Scope,
+        /// The documents.
+        documents: Vec<PushDocument>,
+    },
+    /// The device has committed a scope's feed up to here; the window has opened.
+    Applied {
+        /// The scope.
+        scope: Scope,
+        /// The last entry committed.
+        seq: u64,
+    },
+    /// A message of range reconciliation. Answer by [`RelaySession::reconcile`].
+    Reconcile {
+        /// The scope.
+        scope: Scope,
+        /// A message of the negentropy protocol.
+        message: Vec<u8>,
+    },
+    /// Documents to compare. Answer by [`RelaySession::compared`], in one or several frames.
+    Compare(Compare),
+    /// The session is over. Always the last output.
+    Closed(CloseReason),
+}
+
+enum State {
+    /// The device's greeting has not come.
+    Greeting {
+        deadline: Monotonic,
+    },
+    /// It has come, and our answer is being made. Nothing but pushes may come.
+    Greeted {
+        hello: Hello,
+        version: u16,
+    },
+    /// Both may send.
+    Live,
+    Ended,
+}
+
+/// The relay's half of one session.
+pub struct RelaySession {
+    /// The device that the connection's certificate names.
+    device: DeviceId,
+    state: State,
+    pushes: RelayPushes,
+    /// The scopes granted at the welcome.
+    scopes: BTreeMap<Scope, RelayScope>,
+    outputs: VecDeque<RelayOutput>,
+}
+
+impl RelaySession {
+    /// Begins a session with the device that the connection's certificate names.
+    pub fn new(now: Monotonic, device: DeviceId) -> Self {
+        Self {
+            device,
+            state: State::Greeting {
+                deadline: now.plus(GREETING_TIMEOUT),
+            },
+            pushes: RelayPushes::default(),
+            scopes: BTreeMap::new(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Answers the device's greeting; then come the pushes that were held until now.
+    ///
+    /// `scopes` are each scope the greeting names, in that order, then each other that is granted.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::NotOpen`] if no greeting waits for it: the session may have ended meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// If `scopes` are not as described.
+    pub fn welcome(
+        &mut self,
+        incarnation: Incarnation,
+        time: WallTime,
+        scopes: Vec<ScopeGreeting>,
+    ) -> Result<(), SessionError> {
+        let State::Greeted { hello, version } = &self.state else {
+            return Err(SessionError::NotOpen);
+        };
+        let mut granted = BTreeMap::new();
+        let mut seen = BTreeSet::new();
+        for (place, greeting) in scopes.iter().enumerate() {
+            let mark = hello.scopes.get(place);
+            let in_order = mark.is_none_or(|mark| mark.scope == greeting.scope);
+            assert!(in_order, "the scopes named come first, in order");
+            assert!(seen.insert(&greeting.scope), "no scope comes twice");
+            let cursor = mark.map_or(0, |mark| mark.cursor);
+            let same_life = hello.incarnation == Some(incarnation) || cursor == 0;
+            // PROTOCOL 3.5: a scope is fed at once only if both sides agree on what is before.
+            let cursor = (same_life && greeting.digest_agrees).then_some(cursor);
+            match greeting.grant {
+                Grant::None => {}
+                Grant::Read | Grant::Write => {
+                    granted.insert(greeting.scope.clone(), RelayScope::new(cursor));
+                }
+            }
+        }
+        assert!(hello.scopes.len() <= scopes.len(), "each scope is answered");
+        let welcome = Welcome {
+            version: *version,
+            incarnation,
+            time,
+            scopes,
+        };
+        self.scopes = granted;
+        self.state = State::Live;
+        self.send(Lane::Control, Frame::Welcome(welcome));
+        self.release_pushes();
+        Ok(())
+    }
+
+    /// Answers a push, after the commit of what it says. The entries it names are from here on fed to
+    /// this device as a count.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::NotOpen`] if the session has ended meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// If no such push waits, or the answer does not fit it.
+    pub fn acknowledge(&mut self, ack: Ack) -> Result<(), SessionError> {
+        self.check_live()?;
+        let push = self.pushes.acknowledge(ack.number);
+        let push = push.expect("one answer for each push that came out");
+        assert_eq!(ack.verdicts.len(), push.changes, "one verdict a change");
+        assert_eq!(ack.attached.len(), push.documents, "one mark a document");
+        let entries = ack.entry_count();
+        assert_eq!(
+            ack.first_seq.is_some(),
+            entries > 0,
+            "entries have a number"
+        );
+        if let (Some(first), Some(scope)) = (ack.first_seq, self.scopes.get_mut(&push.scope)) {
+            scope.note_own(first, entries);
+        }
+        self.send(Lane::Control, Frame::Ack(ack));
+        Ok(())
+    }
+
+    /// Returns how much more of a scope's feed may go out: 0 if nothing, because the scope is not
+    /// granted or must be reconciled, or the window is full. While it is more than 0, one frame may go
+    /// out, even if it weighs more.
+    pub fn feed_room(&self, scope: &Scope) -> usize {
+        if self.fed(scope).is_none() {
+            return 0;
+        }
+        let out: usize = self.scopes.values().map(RelayScope::weight).sum();
+        FEED_WINDOW_BYTES.saturating_sub(out)
+    }
+
+    /// Returns the last entry of a scope's feed that went out: the feed goes on behind it. `None` while
+    /// the scope is not fed.
+    pub fn fed(&self, scope: &Scope) -> Option<u64> {
+        if !matches!(self.state, State::Live) {
+            return None;
+        }
+        self.scopes.get(scope)?.fed()
+    }
+
+    /// Sends entries of a scope's feed. Those the device pushed itself in this session become counts.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::Full`] if there is no room, [`SessionError::OutOfPlace`] if the feed does not go on
+    /// there (see [`Self::fed`]), [`SessionError::WrongSize`] if it is empty, or beyond
+    /// [`FEED_ENTRIES_MAX`] or [`FEED_WEIGHT_MAX`]; [`SessionError::NotOpen`]. None ends the session.
+    pub fn feed(&mut self, lane: Lane, mut feed: Feed) -> Result<(), SessionError> {
+        self.check_live()?;
+        let room = self.feed_room(&feed.scope);
+        let scope = self.scopes.get_mut(&feed.scope);
+        let fed = scope.as_ref().and_then(|scope| scope.fed());
+        let (Some(scope), Some(fed), Some(last)) = (scope, fed, feed.last_seq()) else {
+            return Err(SessionError::OutOfPlace(feed.scope));
+        };
+        if feed.first_seq != fed + 1 || feed.head < last {
+            return Err(SessionError::OutOfPlace(feed.scope));
+        }
+        // PROTOCOL 4.7: a frame is sent while less than the window is out.
+        if room == 0 {
+            return Err(SessionError::Full);
+        }
+        scope.count_own(&mut feed);
+        check_size(feed.entries.len(), FEED_ENTRIES_MAX)?;
+        let weight = feed.weight();
+        check_size(weight, FEED_WEIGHT_MAX)?;
+        scope.note_fed(last, weight);
+        self.send(lane, Frame::Feed(feed));
+        Ok(())
+    }
+
+    /// Answers a message of range reconciliation, from an inventory taken when the scope's last
+    /// sequence number was `seq`.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::NotOpen`] if the session has ended meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// If no message of the scope waits for it.
+    pub fn reconcile(
+        &mut self,
+        scope: &Scope,
+        seq: u64,
+        message: Vec<u8>,
+    ) -> Result<(), SessionError> {
+        self.check_live()?;
+        let going = self.scopes.get_mut(scope);
+        let due = going.is_some_and(|going| going.answered(seq));
+        assert!(due, "one answer for each message that came out");
+        let frame = Reconcile {
+            scope: scope.clone(),
+            seq,
+            message,
+        };
+        self.send(Lane::Control, Frame::Reconcile(frame));
+        Ok(())
+    }
+
+    /// Answers a comparison, or a part of one. The frame with `last` answers the last one and ends the
+    /// reconciliation: the feed then goes on behind the first [`Self::reconcile`]'s `seq`.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::WrongSize`] if it is beyond [`FEED_WEIGHT_MAX`]; [`SessionError::NotOpen`] if
+    /// the session has ended meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// If it does not fit the comparison that waits.
+    pub fn compared(&mut self, compared: Compared) -> Result<(), SessionError> {
+        self.check_live()?;
+        if !compared.documents.is_empty() {
+            check_size(compared.weight(), FEED_WEIGHT_MAX)?;
+        }
+        let scope = self.scopes.get_mut(&compared.scope);
+        let fits = scope.is_some_and(|scope| scope.compared(&compared));
+        assert!(fits, "the answer fits the comparison that came out");
+        self.send(Lane::Control, Frame::Compared(compared));
+        Ok(())
+    }
+
+    /// Ends the session, in words.
+    pub fn close(&mut self, close: Close) {
+        if !matches!(self.state, State::Ended) {
+            self.send(Lane::Control, Frame::Close(close.clone()));
+            self.end(CloseReason::Ours(close));
+        }
+    }
+
+    /// Takes in one input that happened at `now`, and queues what must be done about it.
+    ///
+    /// # Errors
+    ///
+    /// Any error ends the session: its last outputs are the `Close` frame to send and
+    /// [`RelayOutput::Closed`]. Input after the end is ignored.
+    pub fn handle(&mut self, now: Monotonic, input: RelayInput) -> Result<(), SessionError> {
+        let result = match input {
+            RelayInput::Frame(frame) => self.handle_frame(frame),
+            RelayInput::Deadline => self.handle_deadline(now),
+        };
+        if let Err(error) = &result {
+            self.send(Lane::Control, Frame::Close(error.close()));
+            self.end(CloseReason::Failed(error.clone()));
+        }
+        result
+    }
+
+    /// Returns the next thing to do, in order.
+    pub fn poll_output(&mut self) -> Option<RelayOutput> {
+        self.outputs.pop_front()
+    }
+
+    /// Returns when to call [`Self::handle`] with [`RelayInput::Deadline`]: the end of the wait for the
+    /// device's greeting.
+    pub const fn next_deadline(&self) -> Option<Monotonic> {
+        match &self.state {
+            State::Greeting { deadline } => Some(*deadline),
+            State::Greeted { .. } | State::Live | State::Ended => None,
+        }
+    }
+
+    fn handle_deadline(&self, now: Monotonic) -> Result<(), SessionError> {
+        match &self.state {
+            State::Greeting { deadline } if *deadline <= now => Err(SessionError::GreetingTimedOut),
+            State::Greeting { .. } | State::Greeted { .. } | State::Live | State::Ended => Ok(()),
+        }
+    }
+
+    fn handle_frame(&mut self, frame: Frame) -> Result<(), SessionError> {
+        let kind = frame.kind();
+        match (&self.state, frame) {
+            (State::Ended, _) => Ok(()),
+            (_, Frame::Welcome(_) | Frame::Ack(_) | Frame::Feed(_) | Frame::Compared(_)) => {
+                Err(DeviceMisbehaved::NotForRelay(kind).into())
+            }
+            (_, Frame::Push(push)) => {
+                // PROTOCOL 3.3: a push may overtake the greeting, on another stream; it waits.
+                self.pushes.accept(push)?;
+                if matches!(self.state, State::Live) {
+                    self.release_pushes();
+                }
+                Ok(())
+            }
+            (State::Greeting { .. }, Frame::Hello(hello)) => self.handle_hello(hello),
+            (State::Greeted { .. } | State::Live, Frame::Hello(_)) => {
+                Err(DeviceMisbehaved::GreetedTwice.into())
+            }
+            (
+                State::Greeting { .. },
+                Frame::Applied(_) | Frame::Reconcile(_) | Frame::Compare(_) | Frame::Close(_),
+            ) => {
+                // PROTOCOL 3.1: the device's greeting comes first on the control stream.
+                Err(DeviceMisbehaved::NotGreeted(kind).into())
+            }
+            (
+                State::Greeted { .. },
+                Frame::Applied(_) | Frame::Reconcile(_) | Frame::Compare(_),
+            ) => Err(DeviceMisbehaved::TooEarly(kind).into()),
+            (State::Greeted { .. } | State::Live, Frame::Close(close)) => {
+                self.end(CloseReason::Peer(close));
+                Ok(())
+            }
+            (State::Live, Frame::Applied(applied)) => self.handle_applied(applied),
+            (State::Live, Frame::Reconcile(reconcile)) => self.handle_reconcile(reconcile),
+            (State::Live, Frame::Compare(compare)) => self.handle_compare(compare),
+        }
+    }
+
+    fn handle_hello(&mut self, hello: Hello) -> Result<(), SessionError> {
+        // PROTOCOL 3.1: the device is the one its certificate names.
+        if hello.device != self.device {
+            return Err(DeviceMisbehaved::WrongDevice {
+                claimed: hello.device,
+                proven: self.device,
+            }
+            .into());
+        }
+        let theirs = hello.versions;
+        if theirs.oldest > theirs.newest {
+            return Err(DeviceMisbehaved::VersionsBackwards(theirs).into());
+        }
+        let mut seen = BTreeSet::new();
+        for mark in &hello.scopes {
+            if !seen.insert(&mark.scope) {
+                return Err(DeviceMisbehaved::ScopeTwice(mark.scope.clone()).into());
+            }
+        }
+        let common = Versions::SPOKEN.common(theirs);
+        let version = common.ok_or(SessionError::NoCommonVersion { theirs })?;
+        self.outputs.push_back(RelayOutput::Greeted(hello.clone()));
+        self.state = State::Greeted { hello, version };
+        Ok(())
+    }
+
+    fn handle_applied(&mut self, applied: Applied) -> Result<(), SessionError> {
+        let Applied { scope, seq } = applied;
+        let Some(fed) = self.scopes.get_mut(&scope) else {
+            return Err(DeviceMisbehaved::AppliedUnsent { scope, seq }.into());
+        };
+        fed.applied(&scope, seq)?;
+        self.outputs.push_back(RelayOutput::Applied { scope, seq });
+        Ok(())
+    }
+
+    fn handle_reconcile(&mut self, reconcile: Reconcile) -> Result<(), SessionError> {
+        let Reconcile { scope, message, .. } = reconcile;
+        let Some(going) = self.scopes.get_mut(&scope) else {
+            return Err(DeviceMisbehaved::ReconcileNotGranted(scope).into());
+        };
+        going.asked(&scope)?;
+        self.outputs
+            .push_back(RelayOutput::Reconcile { scope, message });
+        Ok(())
+    }
+
+    fn handle_compare(&mut self, compare: Compare) -> Result<(), SessionError> {
+        let Some(going) = self.scopes.get_mut(&compare.scope) else {
+            return Err(DeviceMisbehaved::CompareUnreconciled(compare.scope).into());
+        };
+        going.compare(&compare)?;
+        self.outputs.push_back(RelayOutput::Compare(compare));
+        Ok(())
+    }
+
+    /// Hands on every push whose turn it is.
+    fn release_pushes(&mut self) {
+        while let Some(push) = self.pushes.release() {
+            self.outputs.push_back(RelayOutput::Pushed {
+                number: push.number,
+                scope: push.scope,
+                documents: push.documents,
+            });
+        }
+    }
+
+    const fn check_live(&self) -> Result<(), SessionError> {
+        if matches!(self.state, State::Live) {
+            Ok(())
+        } else {
+            Err(SessionError::NotOpen)
+        }
+    }
+
+    fn send(&mut self, lane: Lane, frame: Frame) {
+        self.outputs.push_back(RelayOutput::Send { lane, frame });
+    }
+
+    fn end(&mut self, reason: CloseReason) {
+        self.state = State::Ended;
+        self.outputs.push_back(RelayOutput::Closed(reason));
+    }
+}
+
+impl std::fmt::Debug for RelaySession {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = match self.state {
+            State::Greeting { .. } => "greeting",
+            State::Greeted { .. } => "greeted",
+            State::Live => "live",
+            State::Ended => "ended",
+        };
+        f.debug_struct("RelaySession")
+            .field("device", &self.device)
+            .field("state", &state)
+            .field("pushes_open", &self.pushes.open_count())
+            .field("scopes", &self.scopes.len())
+            .finish_non_exhaustive()
+    }
+}

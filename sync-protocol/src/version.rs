@@ -1,0 +1,52 @@
+//! Which versions of the protocol this program speaks, and which one a session takes.
+
+use crate::Versions;
+
+/// The newest version this program speaks.
+pub const VERSION_NEWEST: u16 = 1;
+
+/// The oldest version this program speaks.
+pub const VERSION_OLDEST: u16 = 1;
+
+/// The name of the protocol in TLS's application-layer negotiation (ALPN).
+pub const ALPN: &[u8] = b"gridbeat/1";
+
+impl Versions {
+    /// The versions this program speaks.
+    pub const SPOKEN: Self = Self {
+        newest: VERSION_NEWEST,
+        oldest: VERSION_OLDEST,
+    };
+
+    /// Returns whether `version` is in the range.
+    pub const fn contain(self, version: u16) -> bool {
+        self.oldest <= version && version <= self.newest
+    }
+
+    /// Returns the newest version in both ranges.
+    pub fn common(self, other: Self) -> Option<u16> {
+        // PROTOCOL 3.2: a session takes the newest version that both speak.
+        let newest = self.newest.min(other.newest);
+        (self.contain(newest) && other.contain(newest)).then_some(newest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(a: (u16, u16), b: (u16, u16), expected: Option<u16>) {
+        let range = |(oldest, newest)| Versions { newest, oldest };
+        assert_eq!(range(a).common(range(b)), expected);
+        assert_eq!(range(b).common(range(a)), expected);
+    }
+
+    #[test]
+    fn a_session_takes_the_newest_version_that_both_speak() {
+        check((1, 1), (1, 1), Some(1));
+        check((1, 3), (2, 5), Some(3));
+        check((1, 2), (1, 5), Some(2));
+        check((1, 2), (3, 5), None);
+        check((5, 1), (1, 5), None);
+    }
+}

@@ -17,10 +17,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("domain", &["document"]),
     ("sync-protocol", &["base"]),
     ("device-core", &["document", "sync-protocol"]),
-    ("device", &["device-core"]),
+    ("link", &["sync-protocol"]),
+    ("device", &["device-core", "link"]),
     ("relay-core", &["document", "sync-protocol"]),
     ("relay-store", &["relay-core"]),
-    ("relay", &["relay-core", "relay-store"]),
+    ("relay", &["relay-core", "relay-store", "link"]),
     (
         "sim",
         &["device-core", "relay-core", "relay-store", "domain"],

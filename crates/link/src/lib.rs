@@ -1,0 +1,34 @@
+//! The QUIC link as both shells use it: what a device and a relay must agree on, or set up alike.
+//!
+//! - [`bundle`](DeviceBundle): the file that lets one device reach one relay
+//! - [`identity`](device_of_certificate): the device a certificate names
+//! - [`tls`](relay_tls): TLS 1.3 on both ends, mutual, private roots, resumption with early data
+//! - [`transport`](relay_transport): windows, timeouts, limits
+//! - [`outage`](Outage): what congestion control must know about a link that was gone
+//! - [`probe`](Probe): the datagrams that ask whether the link is back
+//! - [`endpoint`](EndpointKey): a relay's key that survives its restart
+//! - [`system`](Clock): the clock and the dice of the machine
+//! - [`private_file`](write_private): files nobody else may read
+//!
+//! Rules: the engine's section 3 and `PROTOCOL.md`. Not here: what is sent (the cores), when to dial
+//! (`device`), whom to serve (`relay`).
+
+mod bundle;
+mod endpoint;
+mod identity;
+mod outage;
+mod private_file;
+mod probe;
+mod system;
+mod tls;
+mod transport;
+
+pub use bundle::{BUNDLE_PINS_MAX, BundleError, DeviceBundle};
+pub use endpoint::{ENDPOINT_KEY_BYTES, EndpointKey};
+pub use identity::{IdentityError, device_of_certificate, device_uri};
+pub use outage::{Outage, OutageAware};
+pub use private_file::{read_private, write_private};
+pub use probe::Probe;
+pub use system::{Clock, random_from_system};
+pub use tls::{ALPN, DeviceTls, RelayTls, TlsError, device_tls, relay_tls};
+pub use transport::{device_transport, relay_transport};

@@ -1,0 +1,235 @@
+//! What congestion control must know about a link that was gone and came back.
+//!
+//! Two rules of QUIC's loss recovery (RFC 9002) are wrong for a phone that rode through a tunnel:
+//!
+//! - packets in flight count against the window until they are known to be lost, and nothing is
+//!   known to be lost until something is acknowledged. A full window so silences the very probes
+//!   that would find the link again, and leaves them to a timer that doubles up to minutes.
+//! - when the acknowledgement comes, everything sent over the outage is lost at once, which looks
+//!   like "persistent congestion" and shrinks the window to two packets.
+//!
+//! [`OutageAware`] wraps the standard controller (CUBIC) and changes just that: one packet may pass
+//! the full window for each [`Outage::let_one_pass`], and losses soon after [`Outage::noticed`]
+//! start the window afresh, as for a new path (RFC 9000, 9.4). Read against quinn-proto 0.11.19:
+//! `Connection::poll_transmit` asks `window()` before each packet, `detect_lost_packets` reports.
+//! Not here: when to probe (`device`), how to answer (`relay`).
+
+use std::any::Any;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use quinn_proto::RttEstimator;
+use quinn_proto::congestion::{Controller, ControllerFactory, CubicConfig};
+
+/// How long after the last notice losses are still blamed on the outage: the first
+/// acknowledgements and the repeat of a full window, at the slowest round trip we meet (2.5 s).
+const BLAME: Duration = Duration::from_secs(10);
+
+/// One connection's outage: set by its shell, read by its congestion controller.
+#[derive(Debug, Default)]
+pub struct Outage {
+    pass: AtomicBool,
+    noticed: Mutex<Option<Instant>>,
+}
+
+impl Outage {
+    /// Makes one for a connection about to begin.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self::default())
+    }
+
+    /// Notes that the link is silent, or was until this moment.
+    pub fn noticed(&self) {
+        *self.noticed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Lets the next packet leave even if the congestion window is full.
+    pub fn let_one_pass(&self) {
+        self.pass.store(true, Ordering::Relaxed);
+    }
+
+    fn is_to_blame(&self, now: Instant) -> bool {
+        self.noticed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some_and(|noticed| now.saturating_duration_since(noticed) < BLAME)
+    }
+}
+
+/// Makes the congestion controllers of one connection (one a path), all told of its [`Outage`].
+pub struct OutageAware {
+    standard: Arc<CubicConfig>,
+    outage: Arc<Outage>,
+}
+
+impl OutageAware {
+    /// Makes a factory for the connection that `outage` belongs to.
+    pub fn new(outage: Arc<Outage>) -> Self {
+        Self {
+            standard: Arc::default(),
+            outage,
+        }
+    }
+}
+
+impl fmt::Debug for OutageAware {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OutageAware")
+            .field("outage", &self.outage)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ControllerFactory for OutageAware {
+    fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
+        Box::new(Patient {
+            inner: Arc::clone(&self.standard).build(now, current_mtu),
+            factory: self,
+            mtu_bytes: current_mtu,
+            in_flight_bytes: 0,
+        })
+    }
+}
+
+/// The standard controller, patient with outages.
+struct Patient {
+    inner: Box<dyn Controller>,
+    factory: Arc<OutageAware>,
+    mtu_bytes: u16,
+    /// At least what is in flight: as of the last acknowledgements, and all that was sent since.
+    in_flight_bytes: u64,
+}
+
+impl Controller for Patient {
+    fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
+        self.in_flight_bytes = self.in_flight_bytes.saturating_add(bytes);
+        self.factory.outage.pass.store(false, Ordering::Relaxed);
+        self.inner.on_sent(now, bytes, last_packet_number);
+    }
+
+    fn on_ack(
+        &mut self,
+        now: Instant,
+        sent: Instant,
+        bytes: u64,
+        app_limited: bool,
+        rtt: &RttEstimator,
+    ) {
+        self.inner.on_ack(now, sent, bytes, app_limited, rtt);
+    }
+
+    fn on_end_acks(
+        &mut self,
+        now: Instant,
+        in_flight: u64,
+        app_limited: bool,
+        largest_packet_num_acked: Option<u64>,
+    ) {
+        self.in_flight_bytes = in_flight;
+        self.inner
+            .on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
+    }
+
+    fn on_congestion_event(
+        &mut self,
+        now: Instant,
+        sent: Instant,
+        is_persistent_congestion: bool,
+        lost_bytes: u64,
+    ) {
+        self.in_flight_bytes = self.in_flight_bytes.saturating_sub(lost_bytes);
+        if is_persistent_congestion && self.factory.outage.is_to_blame(now) {
+            self.inner = Arc::clone(&self.factory.standard).build(now, self.mtu_bytes);
+        } else {
+            self.inner
+                .on_congestion_event(now, sent, is_persistent_congestion, lost_bytes);
+        }
+    }
+
+    fn on_mtu_update(&mut self, new_mtu: u16) {
+        self.mtu_bytes = new_mtu;
+        self.inner.on_mtu_update(new_mtu);
+    }
+
+    fn window(&self) -> u64 {
+        let window = self.inner.window();
+        if self.factory.outage.pass.load(Ordering::Relaxed) {
+            // `poll_transmit` wants room for a whole packet and one byte, however small the packet.
+            window
+                .max(self.in_flight_bytes)
+                .saturating_add(2 * u64::from(self.mtu_bytes))
+        } else {
+            window
+        }
+    }
+
+    fn clone_box(&self) -> Box<dyn Controller> {
+        Box::new(Self {
+            inner: self.inner.clone_box(),
+            factory: Arc::clone(&self.factory),
+            mtu_bytes: self.mtu_bytes,
+            in_flight_bytes: self.in_flight_bytes,
+        })
+    }
+
+    fn initial_window(&self) -> u64 {
+        self.inner.initial_window()
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MTU: u16 = 1200;
+
+    fn controller() -> (Arc<Outage>, Box<dyn Controller>, Instant) {
+        let outage = Outage::new();
+        let now = Instant::now();
+        let controller = Arc::new(OutageAware::new(Arc::clone(&outage))).build(now, MTU);
+        (outage, controller, now)
+    }
+
+    #[test]
+    fn one_packet_passes_a_full_window_and_no_more() {
+        let (outage, mut controller, now) = controller();
+        let full = 10 * controller.window();
+        controller.on_sent(now, full, 1);
+        assert!(full + u64::from(MTU) >= controller.window(), "blocked");
+
+        outage.let_one_pass();
+        assert!(full + u64::from(MTU) < controller.window(), "may pass");
+        controller.on_sent(now, 40, 2);
+        assert!(
+            full + u64::from(MTU) >= controller.window(),
+            "blocked again"
+        );
+    }
+
+    #[test]
+    fn losses_of_an_outage_start_the_window_afresh() {
+        let (outage, mut controller, now) = controller();
+        let fresh = controller.initial_window();
+        controller.on_congestion_event(now, now, true, 1000);
+        assert_eq!(controller.window(), 2 * u64::from(MTU), "congestion");
+
+        outage.noticed();
+        controller.on_congestion_event(now, now, true, 1000);
+        assert_eq!(controller.window(), fresh, "outage");
+    }
+
+    #[test]
+    fn losses_long_after_an_outage_are_congestion_again() {
+        let (outage, mut controller, now) = controller();
+        outage.noticed();
+        let later = now + BLAME + Duration::from_secs(1);
+        controller.on_congestion_event(later, later, true, 1000);
+        assert_eq!(controller.window(), 2 * u64::from(MTU));
+    }
+}

@@ -1,0 +1,246 @@
+//! One loaded document: made, loaded, edited, read and saved.
+//!
+//! Every actor id and every commit time is set here, so the same calls give the same bytes on every
+//! machine. Not here: changes from others, which enter through [`gate::admit`](crate::gate::admit) alone.
+
+use core::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use automerge::transaction::CommitOptions;
+use automerge::{Automerge, ReadDoc as _};
+use gridbeat_base::{ChangeHash, Remedy};
+
+use crate::change::hash_of;
+use crate::edit::{Edit, EditError};
+use crate::{
+    Actor, CHANGE_BYTES_MAX, Change, DOCUMENT_BYTES_MAX, DOCUMENT_CHANGES_MAX, Kind, Provenance,
+    Stamp, View, genesis, read,
+};
+
+/// One document in memory. Loaded for one task and dropped: an idle document is only its log.
+pub struct Document {
+    pub(crate) kind: Arc<dyn Kind>,
+    pub(crate) schema_version: u16,
+    pub(crate) genesis: ChangeHash,
+    pub(crate) automerge: Automerge,
+    /// Bytes of the saved form it came from, and of each change since: about what a save would take.
+    pub(crate) size_bytes: usize,
+}
+
+impl Document {
+    /// Makes a document that nobody has edited yet.
+    ///
+    /// The same for every device: its one head is [`genesis_hash`](crate::genesis_hash).
+    pub fn genesis(kind: &Arc<dyn Kind>, schema_version: u16) -> Self {
+        let (automerge, genesis) = genesis::make(kind, schema_version);
+        Self {
+            kind: Arc::clone(kind),
+            schema_version,
+            genesis,
+            automerge,
+            size_bytes: 0,
+        }
+    }
+
+    /// Loads a document from what [`Self::save`] gave.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`] if the bytes are damaged or another kind's. They are only a cache: the caller
+    /// makes the document again with [`Self::rebuild`].
+    pub fn load(
+        kind: &Arc<dyn Kind>,
+        schema_version: u16,
+        saved: &[u8],
+    ) -> Result<Self, LoadError> {
+        let mut document = Self::genesis(kind, schema_version);
+        let actor = document.automerge.get_actor().clone();
+        document.automerge = load_automerge(saved)?.with_actor(actor);
+        document.size_bytes = saved.len();
+        if !document.contains(&document.genesis) {
+            return Err(LoadError::OtherKind);
+        }
+        Ok(document)
+    }
+
+    /// Makes a document from its log: the genesis change and then `changes`, in any order.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`] if a change is damaged or one it depends on is not among them.
+    pub fn rebuild<'a>(
+        kind: &Arc<dyn Kind>,
+        schema_version: u16,
+        changes: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Self, LoadError> {
+        let mut document = Self::genesis(kind, schema_version);
+        let mut log = Vec::new();
+        for bytes in changes {
+            let hash = Change::parse(bytes).map_err(|_| LoadError::Damaged)?.hash;
+            document.size_bytes += bytes.len();
+            if hash != document.genesis {
+                log.push(bytes);
+            }
+        }
+        contained(|| {
+            let changes = log
+                .iter()
+                .map(|bytes| automerge::Change::try_from(*bytes))
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(|_| LoadError::Damaged)?;
+            document
+                .automerge
+                .apply_changes(changes)
+                .map_err(|_| LoadError::Damaged)
+        })?;
+        let missing = document.automerge.get_missing_deps(&[]);
+        if !missing.is_empty() {
+            return Err(LoadError::Incomplete {
+                missing: missing.into_iter().map(hash_of).collect(),
+            });
+        }
+        Ok(document)
+    }
+
+    /// Turns an intent into one change, applied to this document.
+    ///
+    /// `actor` must be this opening's own; `provenance` tells what the log knows of each change,
+    /// for the view that the kind decides on. The change's time is `stamp.wall` in whole seconds.
+    ///
+    /// # Errors
+    ///
+    /// [`EditError`]; the document is then as it was.
+    pub fn edit(
+        &mut self,
+        actor: Actor,
+        intent: &[u8],
+        stamp: &Stamp,
+        provenance: &dyn Fn(&ChangeHash) -> Provenance,
+    ) -> Result<Change, EditError> {
+        let (changes, size_bytes) = (self.change_count(), self.size_bytes);
+        if changes >= DOCUMENT_CHANGES_MAX || size_bytes >= DOCUMENT_BYTES_MAX {
+            return Err(EditError::Full {
+                changes,
+                size_bytes,
+            });
+        }
+        let before = self.view(provenance);
+        // On a copy, because a change's size is known only once it is made.
+        let mut next = self.automerge.clone().with_actor(actor.to_automerge());
+        let mut edit = Edit::new(next.transaction());
+        self.kind.apply(intent, stamp, &before, &mut edit)?;
+        let time_s = stamp.wall.millis().div_euclid(1_000);
+        edit.finish()?
+            .commit_with(CommitOptions::default().with_time(time_s));
+        let change = next
+            .get_last_local_change()
+            .expect("the transaction had operations, so it made a change");
+        let size_bytes = change.raw_bytes().len();
+        if size_bytes > CHANGE_BYTES_MAX {
+            return Err(EditError::TooBig { size_bytes });
+        }
+        self.automerge = next;
+        self.size_bytes += size_bytes;
+        Ok(Change::of_automerge(&change))
+    }
+
+    /// Returns the document's heads, sorted; a bare genesis has its own hash.
+    pub fn heads(&self) -> Vec<ChangeHash> {
+        self.automerge
+            .get_heads()
+            .into_iter()
+            .map(hash_of)
+            .collect()
+    }
+
+    /// Returns whether a change is part of this document.
+    pub fn contains(&self, hash: &ChangeHash) -> bool {
+        // Automerge answers with what of a set of heads it lacks.
+        self.automerge
+            .get_missing_deps(&[automerge::ChangeHash(*hash.bytes())])
+            .is_empty()
+    }
+
+    /// Reads the whole document as plain values.
+    pub fn view(&self, provenance: &dyn Fn(&ChangeHash) -> Provenance) -> View {
+        read::view(&self.automerge, provenance)
+    }
+
+    /// Returns the document in one piece, to be loaded faster than from its log.
+    ///
+    /// A cache only: equal documents may save to different bytes, and a save that does not load
+    /// is made again from the log.
+    pub fn save(&self) -> Vec<u8> {
+        self.automerge.save()
+    }
+
+    /// Returns how many changes the document has, its genesis included.
+    pub fn change_count(&self) -> usize {
+        usize::try_from(self.automerge.stats().num_changes).unwrap_or(usize::MAX)
+    }
+
+    /// Returns the document's kind.
+    pub const fn kind(&self) -> &Arc<dyn Kind> {
+        &self.kind
+    }
+
+    /// Returns the schema version the document was made with.
+    pub const fn schema_version(&self) -> u16 {
+        self.schema_version
+    }
+}
+
+impl fmt::Debug for Document {
+    // Without its content: it is people's words.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Document")
+            .field("kind", &self.kind.name())
+            .field("schema_version", &self.schema_version)
+            .field("changes", &self.change_count())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Loads saved bytes; the actor of the result is random and must be set.
+pub(crate) fn load_automerge(saved: &[u8]) -> Result<Automerge, LoadError> {
+    let loaded = contained(|| Automerge::load(saved).map_err(|_| LoadError::Damaged))?;
+    if loaded.get_missing_deps(&[]).is_empty() {
+        Ok(loaded)
+    } else {
+        Err(LoadError::Damaged)
+    }
+}
+
+/// Runs a piece of Automerge's work on bytes that may be damaged; a panic there is damage found.
+fn contained<T>(work: impl FnOnce() -> Result<T, LoadError>) -> Result<T, LoadError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(LoadError::Damaged))
+}
+
+/// Why bytes did not become a document.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The bytes cannot be read.
+    #[error("document is damaged")]
+    Damaged,
+    /// The bytes are a document of another kind or schema version.
+    #[error("document is of another kind or schema version")]
+    OtherKind,
+    /// The log lacks changes that others depend on.
+    #[error("log lacks {} changes", missing.len())]
+    Incomplete {
+        /// The changes it lacks, sorted.
+        missing: Vec<ChangeHash>,
+    },
+}
+
+impl LoadError {
+    /// Returns what the caller should do about this error.
+    pub const fn remedy(&self) -> Remedy {
+        match self {
+            Self::Damaged | Self::Incomplete { .. } => Remedy::Restore,
+            Self::OtherKind => Remedy::Report,
+        }
+    }
+}

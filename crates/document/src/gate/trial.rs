@@ -1,0 +1,167 @@
+//! Tries changes on a copy of the document, and keeps the copy if all is well.
+//!
+//! All are tried at once; only if that fails are they halved, so that honest changes cost one trial
+//! and one bad change among many costs a few.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use automerge::{Automerge, ReadDoc as _};
+use gridbeat_base::ChangeHash;
+
+use super::history::History;
+use super::order::Candidate;
+use super::{Rule, Side, Verdict};
+use crate::document::load_automerge;
+use crate::{Change, DOCUMENT_BYTES_MAX, DOCUMENT_CHANGES_MAX, Document, Provenance, View, read};
+
+pub(super) struct Trial<'a> {
+    document: &'a mut Document,
+    history: History,
+    from: Side,
+    provenance: &'a dyn Fn(&ChangeHash) -> Provenance,
+}
+
+/// A copy with the tried changes, ready to take the document's place.
+struct Passed {
+    automerge: Automerge,
+    size_bytes: usize,
+}
+
+impl<'a> Trial<'a> {
+    pub(super) const fn new(
+        document: &'a mut Document,
+        history: History,
+        from: Side,
+        provenance: &'a dyn Fn(&ChangeHash) -> Provenance,
+    ) -> Self {
+        Self {
+            document,
+            history,
+            from,
+            provenance,
+        }
+    }
+
+    /// Decides on candidates in causal order and enters the verdicts.
+    pub(super) fn settle(&mut self, candidates: &[&Candidate], verdicts: &mut [Option<Verdict>]) {
+        let ready = self.ready(candidates, verdicts);
+        match (self.attempt(&ready), ready.as_slice()) {
+            (Ok(()), _) => {
+                for candidate in ready {
+                    let change = Change::of_automerge(&candidate.sound.change);
+                    verdicts[candidate.index] = Some(Verdict::Admitted(change));
+                }
+            }
+            (Err(rule), [only]) => {
+                verdicts[only.index] = Some(Verdict::Refused {
+                    hash: Some(only.sound.hash),
+                    rule,
+                });
+            }
+            // The depth is the logarithm of the number of changes in one frame.
+            (Err(_), many) => {
+                let (first, second) = many.split_at(many.len() / 2);
+                self.settle(first, verdicts);
+                self.settle(second, verdicts);
+            }
+        }
+    }
+
+    /// Keeps the candidates whose dependencies are here or among those before; the others are
+    /// incomplete.
+    fn ready<'c>(
+        &self,
+        candidates: &[&'c Candidate],
+        verdicts: &mut [Option<Verdict>],
+    ) -> Vec<&'c Candidate> {
+        let mut ready = Vec::with_capacity(candidates.len());
+        // What each candidate waits for: nothing, or the first unknown change of each way back.
+        let mut waits: BTreeMap<ChangeHash, Vec<ChangeHash>> = BTreeMap::new();
+        for candidate in candidates {
+            let mut missing = Vec::new();
+            for dep in &candidate.sound.deps {
+                match waits.get(dep) {
+                    Some(further) => missing.extend_from_slice(further),
+                    None if self.history.contains(dep) => {}
+                    None => missing.push(*dep),
+                }
+            }
+            missing.sort_unstable();
+            missing.dedup();
+            let hash = candidate.sound.hash;
+            if missing.is_empty() {
+                ready.push(*candidate);
+            } else {
+                verdicts[candidate.index] = Some(Verdict::Incomplete {
+                    hash,
+                    missing: missing.clone(),
+                });
+            }
+            waits.insert(hash, missing);
+        }
+        ready
+    }
+
+    /// Lets all candidates in, or none.
+    fn attempt(&mut self, candidates: &[&Candidate]) -> Result<(), Rule> {
+        if candidates.is_empty() {
+            return Ok(());
+        }
+        let mut history = self.history.clone();
+        for candidate in candidates {
+            history.push(&candidate.sound, candidate.author)?;
+        }
+        if self.from == Side::Device && history.len() > DOCUMENT_CHANGES_MAX {
+            return Err(Rule::DocumentFull);
+        }
+        let passed = catch_unwind(AssertUnwindSafe(|| self.try_on_copy(candidates)))
+            .unwrap_or(Err(Rule::Breaks))?;
+        self.document.automerge = passed.automerge;
+        self.document.size_bytes = passed.size_bytes;
+        self.history = history;
+        Ok(())
+    }
+
+    fn try_on_copy(&self, candidates: &[&Candidate]) -> Result<Passed, Rule> {
+        let authors: BTreeMap<_, _> = candidates
+            .iter()
+            .map(|candidate| (candidate.sound.hash, candidate.author))
+            .collect();
+        let provenance = |hash: &ChangeHash| {
+            let mut known = (self.provenance)(hash);
+            known.author = known.author.or_else(|| authors.get(hash).copied());
+            known
+        };
+        let view = |automerge: &Automerge| read::view(automerge, &provenance);
+        let mut copy = self.document.automerge.clone();
+        let mut latest = (self.from == Side::Device).then(|| view(&copy));
+        for group in candidates.chunk_by(|one, next| one.author == next.author) {
+            let changes: Vec<_> = group.iter().map(|one| one.sound.change.clone()).collect();
+            copy.apply_changes(changes).map_err(|_| Rule::Breaks)?;
+            if !copy.get_missing_deps(&[]).is_empty() {
+                return Err(Rule::Breaks);
+            }
+            if let Some(before) = latest.take() {
+                let after = view(&copy);
+                let kind = &self.document.kind;
+                kind.admit(&before, &after, group[0].author)
+                    .map_err(Rule::Kind)?;
+                latest = Some(after);
+            }
+        }
+        let saved = copy.save();
+        let loaded = load_automerge(&saved).map_err(|_| Rule::Breaks)?;
+        let after: View = latest.unwrap_or_else(|| view(&copy));
+        if loaded.get_heads() != copy.get_heads() || view(&loaded) != after {
+            return Err(Rule::Breaks);
+        }
+        if self.from == Side::Device && saved.len() > DOCUMENT_BYTES_MAX {
+            return Err(Rule::DocumentFull);
+        }
+        Ok(Passed {
+            automerge: copy,
+            size_bytes: saved.len(),
+        })
+    }
+}

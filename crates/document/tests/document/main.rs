@@ -1,0 +1,9 @@
+//! How documents behave, through the crate's public API.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test stops at the first thing that is not as it says"
+)]
+
+mod life;
+mod support;

@@ -9,14 +9,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
+use crate::advisories;
 use crate::tally::Tally;
 use crate::workshop::{Workshop, run_counting_tests};
 
 /// Seeds of the simulator in one run: as many as a few minutes of two cores allow.
 const SIMULATOR_SEEDS: &str = "200";
-
-/// Where a copy of the advisory database may lie; without one the audit is left to those who have.
-const ADVISORY_DB: &str = "../shared/advisory-db";
 
 /// One thing to check.
 pub(crate) struct Step {
@@ -28,7 +26,7 @@ pub(crate) struct Step {
 }
 
 /// How a step ended, unless it could not be run at all.
-enum Outcome {
+pub(crate) enum Outcome {
     Ran(Tally),
     Skipped(&'static str),
 }
@@ -47,8 +45,8 @@ pub(crate) const STEPS: &[Step] = &[
     },
     Step {
         name: "audit",
-        about: "known holes in the libraries (needs cargo-audit and its database)",
-        run: audit,
+        about: "known holes in the libraries (needs cargo-deny and an advisory database)",
+        run: advisories::check,
     },
     Step {
         name: "clippy",
@@ -131,7 +129,7 @@ pub(crate) fn run(workshop: &Workshop, names: &[String]) -> bool {
 }
 
 /// Runs a command that is a check as a whole.
-fn whole(command: &mut Command) -> anyhow::Result<Outcome> {
+pub(crate) fn whole(command: &mut Command) -> anyhow::Result<Outcome> {
     let status = command
         .stdin(Stdio::null())
         .status()
@@ -148,16 +146,6 @@ fn deny(workshop: &Workshop) -> anyhow::Result<Outcome> {
         return Ok(Outcome::Skipped("cargo-deny is not installed"));
     }
     whole(&mut workshop.cargo(&["deny", "check", "bans", "licenses", "sources"]))
-}
-
-fn audit(workshop: &Workshop) -> anyhow::Result<Outcome> {
-    if !workshop.root().join(ADVISORY_DB).is_dir() {
-        return Ok(Outcome::Skipped("there is no ../shared/advisory-db"));
-    }
-    if !workshop.has_cargo_command("audit") {
-        return Ok(Outcome::Skipped("cargo-audit is not installed"));
-    }
-    whole(&mut workshop.cargo(&["audit", "--db", ADVISORY_DB, "--no-fetch", "--stale"]))
 }
 
 fn clippy(workshop: &Workshop) -> anyhow::Result<Outcome> {

@@ -9,6 +9,7 @@
     reason = "a developer task talks to the terminal it was started from"
 )]
 
+mod advisories;
 mod checks;
 mod tally;
 mod workshop;

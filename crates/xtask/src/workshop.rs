@@ -56,6 +56,17 @@ impl Workshop {
         &self.root
     }
 
+    /// Returns cargo's folder for what it builds, which we may put things into, too.
+    pub(crate) fn target(&self) -> anyhow::Result<PathBuf> {
+        let output = self
+            .cargo(&["metadata", "--format-version=1", "--no-deps", "--offline"])
+            .output()
+            .context("could not start cargo")?;
+        let metadata: Value = serde_json::from_slice(&output.stdout)?;
+        let target = metadata["target_directory"].as_str();
+        Ok(target.context("cargo names no target folder")?.into())
+    }
+
     /// Makes a command of this cargo, to run at the root.
     pub(crate) fn cargo(&self, arguments: &[&str]) -> Command {
         // Cargo names itself in `CARGO` when it starts us, so that one toolchain does it all.

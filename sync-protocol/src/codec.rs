@@ -203,7 +203,7 @@ fn write_welcome(out: &mut Writer, welcome: &Welcome) {
     out.uint(u64::from(welcome.version));
     out.bytes(welcome.incarnation.bytes()).int(welcome.time.0);
     out.list(&welcome.scopes, |out, scope| {
-        // PROTOCOL 4.2: the grant and the agreement of digests share a number.
+        // PROTOCOL 2.4: the grant and the agreement of digests share a number.
         let grant = match scope.grant {
             Grant::None => 0,
             Grant::Read => 2,

@@ -182,15 +182,14 @@ impl DeviceScope {
         Ok(Some(feed))
     }
 
-    /// Takes note that the device has committed the feed up to `seq`. Returns whether the relay is to
-    /// be told.
-    pub(crate) fn applied(&mut self, seq: u64) -> bool {
-        let mut any = false;
-        while self.given.front().is_some_and(|(last, _)| *last <= seq) {
-            self.given.pop_front();
-            any = true;
+    /// Takes note that the device has committed the feed up to `seq`. Returns what the relay is to be
+    /// told: the end of the last whole frame that this brings.
+    pub(crate) fn applied(&mut self, seq: u64) -> Option<u64> {
+        let mut whole = None;
+        while let Some((last, _)) = self.given.pop_front_if(|(last, _)| *last <= seq) {
+            whole = Some(last);
         }
-        any && self.reconciliation.is_none()
+        whole
     }
 
     /// Begins or goes on with a reconciliation: a message goes out.

@@ -237,7 +237,7 @@ impl DeviceSession {
     ///
     /// [`SessionError::NotOpen`], or [`SessionError::OutOfPlace`] for a scope that is not fed.
     pub fn applied(&mut self, scope: &Scope, seq: u64) -> Result<(), SessionError> {
-        if self.live_scope(scope)?.applied(seq) {
+        if let Some(seq) = self.live_scope(scope)?.applied(seq) {
             let scope = scope.clone();
             self.send(Lane::Control, Frame::Applied(Applied { scope, seq }));
         }

@@ -4,5 +4,13 @@
     reason = "the helpers of tests may, as the tests may"
 )]
 
+mod arbitrary;
+mod device_rules;
+mod disorder;
+mod frames;
+mod golden;
+mod reconciliation;
+mod relay_rules;
 mod session_pair;
 mod support;
+mod windows;

@@ -130,6 +130,27 @@ fn a_push_comes_back_as_a_count_in_the_feed() {
     assert_eq!(pair.relay.fed(&scope("a")), Some(15));
 }
 
+fn asked(n: u8) -> CompareDocument {
+    CompareDocument {
+        document: document(n),
+        changes: vec![hash(n)],
+    }
+}
+
+fn answer(documents: &[u8], last: bool) -> Compared {
+    let documents = documents.iter().map(|n| ComparedDocument {
+        document: document(*n),
+        held: None,
+    });
+    Compared {
+        scope: scope("a"),
+        seq: 41,
+        digest: digest(1),
+        documents: documents.collect(),
+        last,
+    }
+}
+
 #[test]
 fn a_scope_whose_digests_differ_is_fed_after_its_reconciliation() {
     let mut device = DeviceSession::new();
@@ -155,10 +176,6 @@ fn a_scope_whose_digests_differ_is_fed_after_its_reconciliation() {
     let number = pair.device.push(Lane::Record, &scope("a"), push).unwrap();
     pair.exchange();
     pair.relay.acknowledge(accepted(number, 41)).unwrap();
-    let asked = |n: u8| CompareDocument {
-        document: document(n),
-        changes: vec![hash(n)],
-    };
     // The second goes out by itself when the first is answered.
     pair.device
         .compare(&scope("a"), vec![asked(1), asked(2)], false)
@@ -167,19 +184,6 @@ fn a_scope_whose_digests_differ_is_fed_after_its_reconciliation() {
         .compare(&scope("a"), vec![asked(3)], true)
         .unwrap();
     pair.exchange();
-    let answer = |documents: &[u8], last| Compared {
-        scope: scope("a"),
-        seq: 41,
-        digest: digest(1),
-        documents: documents
-            .iter()
-            .map(|n| ComparedDocument {
-                document: document(*n),
-                held: None,
-            })
-            .collect(),
-        last,
-    };
     pair.relay.compared(answer(&[1], false)).unwrap();
     pair.relay.compared(answer(&[2], false)).unwrap();
     pair.exchange();

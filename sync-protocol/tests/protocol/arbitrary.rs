@@ -1,0 +1,276 @@
+//! Any frame that may be sent, for property tests.
+
+use gridbeat_base::{
+    ChangeHash, DeviceId, Digest, DocumentId, Hlc, Incarnation, Install, Scope, WallTime,
+};
+use gridbeat_sync_protocol::{
+    Ack, Applied, Close, Compare, CompareDocument, Compared, ComparedDocument, Entry, Feed,
+    FeedChange, Frame, Grant, Held, Hello, Push, PushChange, PushDocument, Reason, Reconcile,
+    ScopeGreeting, ScopeMark, Verdict, Versions, Welcome,
+};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+pub(crate) fn frames() -> BoxedStrategy<Frame> {
+    prop_oneof![
+        hellos(),
+        welcomes(),
+        pushes(),
+        acks(),
+        feeds(),
+        (scopes(), any::<u64>()).prop_map(|(scope, seq)| Frame::Applied(Applied { scope, seq })),
+        reconciles(),
+        compares(),
+        compareds(),
+        (reasons(), any::<u32>()).prop_map(|(reason, retry_after_s)| Frame::Close(Close {
+            reason,
+            retry_after_s
+        })),
+    ]
+    .boxed()
+}
+
+fn scopes() -> impl Strategy<Value = Scope> {
+    "[a-z0-9甲乙:/-]{1,20}".prop_map(|name| Scope::new(&name).unwrap())
+}
+
+/// Few different ids, so that tables have something to share.
+fn documents() -> impl Strategy<Value = DocumentId> {
+    prop_oneof![(0..4u8).prop_map(|n| [n; 16]), any::<[u8; 16]>()].prop_map(DocumentId::from_bytes)
+}
+
+fn devices() -> impl Strategy<Value = DeviceId> {
+    prop_oneof![(0..4u8).prop_map(|n| [n; 16]), any::<[u8; 16]>()].prop_map(DeviceId::from_bytes)
+}
+
+fn hashes() -> impl Strategy<Value = Vec<ChangeHash>> {
+    vec(any::<[u8; 32]>().prop_map(ChangeHash::new), 0..5)
+}
+
+fn digests() -> impl Strategy<Value = Digest> {
+    any::<[u8; 16]>().prop_map(Digest::from_bytes)
+}
+
+fn times() -> impl Strategy<Value = WallTime> {
+    prop_oneof![1_790_000_000_000..1_790_000_100_000i64, any::<i64>()].prop_map(WallTime)
+}
+
+fn kinds() -> impl Strategy<Value = String> {
+    prop_oneof![Just("incident".to_owned()), "[a-z]{1,32}"]
+}
+
+/// Bytes like a change's: some compress, some do not.
+fn raw_changes() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        vec(any::<u8>(), 0..300),
+        (any::<u8>(), 0..2_000usize).prop_map(|(byte, count)| vec![byte; count]),
+    ]
+}
+
+fn changes() -> impl Strategy<Value = FeedChange> {
+    (raw_changes(), devices(), times()).prop_map(|(bytes, author, received)| FeedChange {
+        bytes,
+        author,
+        received,
+    })
+}
+
+fn reasons() -> impl Strategy<Value = Reason> {
+    ("[a-z_]{0,64}", "[ -~]{0,512}", "[一-龥]{0,170}").prop_map(|(code, en, zh)| Reason {
+        code,
+        en,
+        zh,
+    })
+}
+
+fn hellos() -> impl Strategy<Value = Frame> {
+    let marks = (scopes(), any::<u64>(), digests(), any::<u64>());
+    let marks = marks.prop_map(|(scope, cursor, digest, documents)| ScopeMark {
+        scope,
+        cursor,
+        digest,
+        documents,
+    });
+    (
+        any::<[u16; 2]>(),
+        devices(),
+        any::<[u8; 16]>(),
+        option::of(any::<[u8; 16]>()),
+        any::<u64>(),
+        vec(marks, 0..6),
+    )
+        .prop_map(|(versions, device, install, incarnation, clock, scopes)| {
+            Frame::Hello(Hello {
+                versions: Versions {
+                    newest: versions[0],
+                    oldest: versions[1],
+                },
+                device,
+                install: Install::new(install),
+                incarnation: incarnation.map(Incarnation::new),
+                clock: Hlc::from_bits(clock),
+                scopes,
+            })
+        })
+}
+
+fn welcomes() -> impl Strategy<Value = Frame> {
+    let grants = prop_oneof![Just(Grant::None), Just(Grant::Read), Just(Grant::Write)];
+    let greetings = (scopes(), grants, any::<u64>(), any::<bool>());
+    let greetings = greetings.prop_map(|(scope, grant, head, digest_agrees)| ScopeGreeting {
+        scope,
+        grant,
+        head,
+        digest_agrees,
+    });
+    (
+        any::<u16>(),
+        any::<[u8; 16]>(),
+        times(),
+        vec(greetings, 0..6),
+    )
+        .prop_map(|(version, incarnation, time, scopes)| {
+            Frame::Welcome(Welcome {
+                version,
+                incarnation: Incarnation::new(incarnation),
+                time,
+                scopes,
+            })
+        })
+}
+
+fn pushes() -> impl Strategy<Value = Frame> {
+    let change = (raw_changes(), option::of(devices()));
+    let change = change.prop_map(|(bytes, recovered_from)| PushChange {
+        bytes,
+        recovered_from,
+    });
+    let pushed = (documents(), kinds(), any::<u16>(), vec(change, 0..5));
+    let pushed = pushed.prop_map(|(document, kind, schema_version, changes)| PushDocument {
+        document,
+        kind,
+        schema_version,
+        changes,
+    });
+    (any::<[u64; 2]>(), scopes(), vec(pushed, 0..6)).prop_map(|(numbers, scope, documents)| {
+        Frame::Push(Push {
+            number: numbers[0],
+            after: numbers[1],
+            scope,
+            documents,
+        })
+    })
+}
+
+fn acks() -> impl Strategy<Value = Frame> {
+    let verdicts = prop_oneof![
+        4 => Just(Verdict::Accepted),
+        2 => Just(Verdict::Known),
+        1 => Just(Verdict::Incomplete),
+        1 => reasons().prop_map(Verdict::Refused),
+    ];
+    let (attached, verdicts) = (vec(any::<bool>(), 0..12), vec(verdicts, 0..12));
+    (
+        any::<u64>(),
+        times(),
+        option::of(any::<u64>()),
+        attached,
+        verdicts,
+    )
+        .prop_map(|(number, received, first_seq, attached, verdicts)| {
+            Frame::Ack(Ack {
+                number,
+                received,
+                first_seq,
+                attached,
+                verdicts,
+            })
+        })
+}
+
+fn entries() -> impl Strategy<Value = Entry> {
+    let attach = (documents(), kinds(), any::<u16>(), vec(changes(), 0..4));
+    prop_oneof![
+        4 => (documents(), changes()).prop_map(|(document, change)| Entry::Change { document, change }),
+        2 => attach.prop_map(|(document, kind, schema_version, changes)| Entry::Attach {
+            document,
+            kind,
+            schema_version,
+            changes,
+        }),
+        1 => documents().prop_map(|document| Entry::Detach { document }),
+        1 => any::<u64>().prop_map(|count| Entry::Own { count }),
+    ]
+}
+
+fn feeds() -> impl Strategy<Value = Frame> {
+    (scopes(), any::<[u64; 2]>(), digests(), vec(entries(), 0..8)).prop_map(
+        |(scope, numbers, digest, entries)| {
+            Frame::Feed(Feed {
+                scope,
+                first_seq: numbers[0],
+                digest,
+                head: numbers[1],
+                entries,
+            })
+        },
+    )
+}
+
+fn reconciles() -> impl Strategy<Value = Frame> {
+    (scopes(), any::<u64>(), vec(any::<u8>(), 0..400)).prop_map(|(scope, seq, message)| {
+        Frame::Reconcile(Reconcile {
+            scope,
+            seq,
+            message,
+        })
+    })
+}
+
+fn compares() -> impl Strategy<Value = Frame> {
+    let held = (documents(), hashes());
+    let held = held.prop_map(|(document, changes)| CompareDocument { document, changes });
+    (scopes(), vec(held, 0..6), any::<bool>()).prop_map(|(scope, documents, last)| {
+        Frame::Compare(Compare {
+            scope,
+            documents,
+            last,
+        })
+    })
+}
+
+fn compareds() -> impl Strategy<Value = Frame> {
+    let held = (
+        kinds(),
+        any::<u16>(),
+        hashes(),
+        hashes(),
+        vec(changes(), 0..4),
+    );
+    let held = held.prop_map(|(kind, schema_version, heads, lacks, changes)| Held {
+        kind,
+        schema_version,
+        heads,
+        lacks,
+        changes,
+    });
+    let answers = (documents(), option::of(held));
+    let answers = answers.prop_map(|(document, held)| ComparedDocument { document, held });
+    (
+        scopes(),
+        any::<u64>(),
+        digests(),
+        vec(answers, 0..5),
+        any::<bool>(),
+    )
+        .prop_map(|(scope, seq, digest, documents, last)| {
+            Frame::Compared(Compared {
+                scope,
+                seq,
+                digest,
+                documents,
+                last,
+            })
+        })
+}

@@ -1,0 +1,283 @@
+//! The golden frames in `vectors/`: what was once on the wire stays readable, and is made the same.
+//!
+//! One file a frame and version, in hexadecimal digits; lines that begin with `#` are words. Files are
+//! added, never edited: a failure here means that the wire has changed, and needs a new version.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use gridbeat_base::{ChangeHash, DeviceId, DocumentId, Random, WallTime};
+use gridbeat_sync_protocol::{
+    Ack, Applied, Compare, CompareDocument, Compared, ComparedDocument, Entry, FeedChange, Frame,
+    Grant, Held, Hello, Push, PushChange, PushDocument, Reconcile, Verdict, Versions, decode,
+    encode,
+};
+
+use crate::support::{close, digest, feed, greeting, hello, reason, scope, welcome};
+
+/// Bytes that zstd does not make smaller, so that it is not called on.
+fn bytes<const N: usize>(n: u8) -> [u8; N] {
+    Random::from_number(u64::from(n)).bytes()
+}
+
+fn device(n: u8) -> DeviceId {
+    DeviceId::from_bytes(bytes(n))
+}
+
+fn document(n: u8) -> DocumentId {
+    DocumentId::from_bytes(bytes(100 + n))
+}
+
+fn hash(n: u8) -> ChangeHash {
+    ChangeHash::new(bytes(n))
+}
+
+fn change(bytes: &[u8]) -> FeedChange {
+    FeedChange {
+        bytes: bytes.to_vec(),
+        author: device(4),
+        received: WallTime(1_790_000_000_000),
+    }
+}
+
+fn push_document(n: u8, changes: &[&[u8]]) -> PushDocument {
+    let changes = changes.iter().map(|bytes| PushChange {
+        bytes: bytes.to_vec(),
+        recovered_from: None,
+    });
+    PushDocument {
+        document: document(n),
+        kind: "incident".to_owned(),
+        schema_version: 1,
+        changes: changes.collect(),
+    }
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors")
+}
+
+fn read(name: &str) -> Vec<u8> {
+    let path = folder().join(format!("{name}.v1.hex"));
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let digits: Vec<u8> = lines.flat_map(str::bytes).collect();
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    digits.chunks(2).map(byte).collect()
+}
+
+fn hello_vectors() -> Vec<(&'static str, Frame)> {
+    let mut first = hello(&[]);
+    first.incarnation = None;
+    let mut zhenhai = hello(&[("330211001", 123_456), ("招宝山街道", 0)]);
+    zhenhai.versions = Versions {
+        newest: 3,
+        oldest: 1,
+    };
+    let mut greetings = vec![greeting("330211001", 123_460), greeting("招宝山街道", 0)];
+    greetings[0].digest_agrees = false;
+    greetings[1].grant = Grant::Read;
+    greetings.push(greeting("squad:7", 1));
+    greetings[2].grant = Grant::None;
+    vec![
+        ("hello-first", Frame::Hello(Hello { ..first })),
+        ("hello", Frame::Hello(zhenhai)),
+        ("welcome", Frame::Welcome(welcome(greetings))),
+        ("close", Frame::Close(close())),
+    ]
+}
+
+fn push_vectors() -> Vec<(&'static str, Frame)> {
+    let push = |documents| {
+        Frame::Push(Push {
+            number: 3,
+            after: 1,
+            scope: scope("330211001"),
+            documents,
+        })
+    };
+    let mut recovered = push_document(1, &[&[1, 2], &[3]]);
+    recovered.changes[1].recovered_from = Some(device(5));
+    let ack = |first_seq, attached: &[bool], verdicts: Vec<Verdict>| {
+        Frame::Ack(Ack {
+            number: 3,
+            received: WallTime(1_790_000_001_000),
+            first_seq,
+            attached: attached.to_vec(),
+            verdicts,
+        })
+    };
+    let every_verdict = vec![
+        Verdict::Accepted,
+        Verdict::Accepted,
+        Verdict::Known,
+        Verdict::Incomplete,
+        Verdict::Refused(reason("kind_unknown")),
+        Verdict::Refused(reason("kind_unknown")),
+        Verdict::Accepted,
+    ];
+    vec![
+        (
+            "push",
+            push(vec![
+                push_document(1, &[&[1, 2, 3, 4]]),
+                push_document(2, &[&[5], &[6]]),
+            ]),
+        ),
+        ("push-recovered", push(vec![recovered])),
+        ("push-zstd", push(vec![push_document(1, &[&[7; 400]])])),
+        ("ack", ack(Some(124), &[true], vec![Verdict::Accepted])),
+        (
+            "ack-verdicts",
+            ack(Some(124), &[false, true, true], every_verdict),
+        ),
+        ("ack-known", ack(None, &[false], vec![Verdict::Known])),
+    ]
+}
+
+fn feed_vectors() -> Vec<(&'static str, Frame)> {
+    let earlier = FeedChange {
+        received: WallTime(1_789_999_999_000),
+        author: device(6),
+        ..change(&[1, 2, 3])
+    };
+    let attach = |n, changes| Entry::Attach {
+        document: document(n),
+        kind: "incident".to_owned(),
+        schema_version: 2,
+        changes,
+    };
+    let short = |n: u8| Entry::Change {
+        document: document(n),
+        change: change(&[n; 5]),
+    };
+    let every_entry = vec![
+        attach(1, vec![]),
+        short(1),
+        Entry::Own { count: 300 },
+        attach(2, vec![earlier, change(&[4])]),
+        Entry::Detach {
+            document: document(1),
+        },
+        short(2),
+    ];
+    let applied = Applied {
+        scope: scope("a"),
+        seq: 1_305,
+    };
+    vec![
+        ("feed", Frame::Feed(feed("a", 600, every_entry))),
+        ("feed-zstd", Frame::Feed(feed("a", 600, vec![short(1); 40]))),
+        ("applied", Frame::Applied(applied)),
+    ]
+}
+
+fn repair_vectors() -> Vec<(&'static str, Frame)> {
+    let reconcile = |seq| {
+        Frame::Reconcile(Reconcile {
+            scope: scope("a"),
+            seq,
+            message: vec![0x61, 0, 0, 2, 0],
+        })
+    };
+    let compare = |documents, last| {
+        Frame::Compare(Compare {
+            scope: scope("a"),
+            documents,
+            last,
+        })
+    };
+    let asked = |n, changes| CompareDocument {
+        document: document(n),
+        changes,
+    };
+    let found = ComparedDocument {
+        document: document(1),
+        held: Some(Held {
+            kind: "incident".to_owned(),
+            schema_version: 1,
+            heads: vec![hash(1)],
+            lacks: vec![hash(2)],
+            changes: vec![change(&[7, 7])],
+        }),
+    };
+    let unknown = ComparedDocument {
+        document: document(2),
+        held: None,
+    };
+    let compared = Compared {
+        scope: scope("a"),
+        seq: 41,
+        digest: digest(1),
+        documents: vec![found, unknown],
+        last: true,
+    };
+    let documents = vec![asked(1, vec![hash(1), hash(2)]), asked(2, vec![])];
+    vec![
+        ("reconcile-ask", reconcile(0)),
+        ("reconcile-answer", reconcile(40)),
+        ("compare", compare(documents, true)),
+        ("compare-nothing", compare(vec![], true)),
+        ("compared", Frame::Compared(compared)),
+    ]
+}
+
+fn vectors() -> Vec<(&'static str, Frame)> {
+    [
+        hello_vectors(),
+        push_vectors(),
+        feed_vectors(),
+        repair_vectors(),
+    ]
+    .concat()
+}
+
+#[test]
+fn golden_frames_are_read_as_ever() {
+    for (name, frame) in vectors() {
+        assert_eq!(decode(&read(name)), Ok(frame), "{name}");
+    }
+}
+
+#[test]
+fn golden_frames_are_made_as_ever() {
+    // Other than what zstd makes: another release of it may compress better.
+    for (name, frame) in vectors() {
+        if !name.ends_with("-zstd") {
+            assert_eq!(encode(&frame), read(name), "{name}");
+        }
+    }
+}
+
+#[test]
+fn every_golden_frame_is_checked() {
+    let names: BTreeSet<String> = vectors()
+        .into_iter()
+        .map(|(name, _)| format!("{name}.v1.hex"))
+        .collect();
+    let files: BTreeSet<String> = fs::read_dir(folder())
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(files, names);
+}
+
+#[test]
+fn no_change_of_one_byte_in_a_golden_frame_does_harm() {
+    for (name, _) in vectors() {
+        let bytes = read(name);
+        for place in 0..bytes.len() {
+            for byte in (0..8)
+                .map(|bit| bytes[place] ^ (1 << bit))
+                .chain([0x00, 0x9f, 0xf6, 0xff])
+            {
+                let mut mutant = bytes.clone();
+                mutant[place] = byte;
+                if let Ok(frame) = decode(&mutant) {
+                    assert_eq!(decode(&encode(&frame)), Ok(frame), "{name} {place} {byte}");
+                }
+            }
+        }
+    }
+}

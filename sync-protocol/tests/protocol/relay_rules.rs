@@ -1,0 +1,441 @@
+//! Every rule that a relay can break ends the device's session, with the rule's code.
+
+use gridbeat_base::Lane;
+use gridbeat_sync_protocol::limits::{FEED_WEIGHT_MAX, FEED_WINDOW_BYTES, GREETING_TIMEOUT};
+use gridbeat_sync_protocol::{
+    Ack, Applied, CloseReason, Compare, CompareDocument, Compared, ComparedDocument, DeviceInput,
+    DeviceOutput, DeviceSession, Entry, Feed, Frame, Grant, Hello, Reconcile, SessionError,
+    Verdict,
+};
+
+use crate::support::*;
+
+/// Plays a case: the last frame breaks the rule with this code.
+fn check(code: &str, mut session: DeviceSession, frames: Vec<Frame>) {
+    let Some((bad, good)) = frames.split_last() else {
+        panic!("{code}: no frames");
+    };
+    for frame in good {
+        give(&mut session, frame.clone()).unwrap_or_else(|error| panic!("{code}: {error:?}"));
+    }
+    device_outputs(&mut session);
+    let error = give(&mut session, bad.clone()).expect_err(code);
+    let SessionError::RelayMisbehaved(fault) = &error else {
+        panic!("{code}: {error:?}");
+    };
+    assert_eq!(fault.code(), code);
+    assert!(error.ends_session());
+    let outputs = device_outputs(&mut session);
+    let [
+        ..,
+        DeviceOutput::Send { frame, .. },
+        DeviceOutput::Closed(reason),
+    ] = outputs.as_slice()
+    else {
+        panic!("{code}: {outputs:?}");
+    };
+    assert!(
+        matches!(frame, Frame::Close(close) if close.reason.code == code && close.retry_after_s > 0)
+    );
+    assert_eq!(*reason, CloseReason::Failed(error));
+    assert_eq!(
+        session.push(Lane::Record, &scope("a"), vec![push_document(1, 9)]),
+        Err(SessionError::NotOpen)
+    );
+}
+
+fn greeting_a() -> DeviceSession {
+    greeting_device(hello(&[("a", 10)]))
+}
+
+fn welcome_a() -> Frame {
+    Frame::Welcome(welcome(vec![greeting("a", 10)]))
+}
+
+fn feed_a(first_seq: u64, entries: Vec<Entry>) -> Frame {
+    Frame::Feed(feed("a", first_seq, entries))
+}
+
+fn change_a(seq: u64) -> Frame {
+    feed_a(seq, vec![change_entry(1)])
+}
+
+/// A live session with one push of one change out, as number 1.
+fn pushed() -> DeviceSession {
+    let mut session = live_device();
+    let documents = vec![push_document(1, 100)];
+    session.push(Lane::Record, &scope("a"), documents).unwrap();
+    device_outputs(&mut session);
+    session
+}
+
+fn reconciling() -> DeviceSession {
+    let mut session = live_device();
+    session.reconcile(&scope("a"), vec![1]).unwrap();
+    session
+}
+
+fn answer(name: &str) -> Frame {
+    Frame::Reconcile(Reconcile {
+        scope: scope(name),
+        seq: 12,
+        message: vec![1],
+    })
+}
+
+fn comparing(last: bool) -> DeviceSession {
+    let mut session = reconciling();
+    give(&mut session, answer("a")).unwrap();
+    let document = CompareDocument {
+        document: document(1),
+        changes: vec![],
+    };
+    session.compare(&scope("a"), vec![document], last).unwrap();
+    session
+}
+
+fn compared(name: &str, documents: &[u8], last: bool) -> Frame {
+    let documents = documents.iter().map(|n| ComparedDocument {
+        document: document(*n),
+        held: None,
+    });
+    Frame::Compared(Compared {
+        scope: scope(name),
+        seq: 12,
+        digest: digest(1),
+        documents: documents.collect(),
+        last,
+    })
+}
+
+fn compare() -> Frame {
+    Frame::Compare(Compare {
+        scope: scope("a"),
+        documents: vec![],
+        last: true,
+    })
+}
+
+fn applied() -> Frame {
+    Frame::Applied(Applied {
+        scope: scope("a"),
+        seq: 11,
+    })
+}
+
+#[test]
+fn frames_that_only_devices_send_come_from_no_relay() {
+    for frame in [Frame::Hello(hello(&[])), compare(), applied()] {
+        check("not_for_device", live_device(), vec![frame]);
+    }
+}
+
+#[test]
+fn the_relay_greets_first_and_once() {
+    for frame in [
+        Frame::Ack(accepted(1, 1)),
+        answer("a"),
+        compared("a", &[], true),
+    ] {
+        check("not_welcomed", greeting_a(), vec![frame]);
+    }
+    check(
+        "welcomed_twice",
+        greeting_a(),
+        vec![welcome_a(), welcome_a()],
+    );
+}
+
+#[test]
+fn the_relay_chooses_among_the_versions_offered() {
+    let mut bad = welcome(vec![greeting("a", 10)]);
+    bad.version = 2;
+    check(
+        "version_not_offered",
+        greeting_a(),
+        vec![Frame::Welcome(bad)],
+    );
+}
+
+#[test]
+fn the_relay_answers_for_each_scope_in_order_and_once() {
+    for scopes in [
+        vec![],
+        vec!["b"],
+        vec!["b", "a"],
+        vec!["a", "b", "b"],
+        vec!["a", "a"],
+    ] {
+        let scopes = scopes.into_iter().map(|name| greeting(name, 10));
+        let bad = Frame::Welcome(welcome(scopes.collect()));
+        check("welcome_scopes", greeting_a(), vec![bad]);
+    }
+}
+
+#[test]
+fn an_acknowledgement_names_one_push_that_is_out_in_full() {
+    let ack = |change: fn(&mut Ack)| {
+        let mut ack = accepted(1, 11);
+        change(&mut ack);
+        Frame::Ack(ack)
+    };
+    check(
+        "acknowledged_unsent",
+        pushed(),
+        vec![ack(|ack| ack.number = 2)],
+    );
+    check(
+        "acknowledged_unsent",
+        pushed(),
+        vec![ack(|_| ()), ack(|_| ())],
+    );
+    check(
+        "ack_counts",
+        pushed(),
+        vec![ack(|ack| ack.verdicts.clear())],
+    );
+    check(
+        "ack_counts",
+        pushed(),
+        vec![ack(|ack| ack.attached.push(true))],
+    );
+    check(
+        "ack_entries",
+        pushed(),
+        vec![ack(|ack| ack.first_seq = None)],
+    );
+    check(
+        "ack_entries",
+        pushed(),
+        vec![ack(|ack| ack.first_seq = Some(0))],
+    );
+    check(
+        "ack_entries",
+        pushed(),
+        vec![ack(|ack| ack.first_seq = Some(u64::MAX))],
+    );
+    check(
+        "ack_entries",
+        pushed(),
+        vec![ack(|ack| ack.verdicts = vec![Verdict::Known])],
+    );
+}
+
+#[test]
+fn a_scope_that_is_not_granted_is_not_fed() {
+    let other = Frame::Feed(feed("b", 1, vec![change_entry(1)]));
+    check("feed_not_granted", live_device(), vec![other.clone()]);
+    check("feed_not_granted", greeting_a(), vec![other, welcome_a()]);
+    let mut refused = welcome(vec![greeting("a", 10)]);
+    refused.scopes[0].grant = Grant::None;
+    let refused = Frame::Welcome(refused);
+    check(
+        "feed_not_granted",
+        greeting_a(),
+        vec![refused.clone(), change_a(11)],
+    );
+    check(
+        "feed_not_granted",
+        greeting_a(),
+        vec![change_a(11), refused],
+    );
+}
+
+#[test]
+fn a_scope_that_must_be_reconciled_is_not_fed_before() {
+    let mut apart = welcome(vec![greeting("a", 10)]);
+    apart.scopes[0].digest_agrees = false;
+    let apart = Frame::Welcome(apart);
+    check(
+        "feed_not_reconciled",
+        greeting_a(),
+        vec![apart.clone(), change_a(11)],
+    );
+    check(
+        "feed_not_reconciled",
+        greeting_a(),
+        vec![change_a(11), apart],
+    );
+    let mut restored = welcome(vec![greeting("a", 10)]);
+    restored.incarnation = incarnation(8);
+    let restored = Frame::Welcome(restored);
+    check(
+        "feed_not_reconciled",
+        greeting_a(),
+        vec![restored, change_a(11)],
+    );
+}
+
+#[test]
+fn entries_are_numbered_from_one_and_lie_within_the_head() {
+    let mut beyond = feed("a", 11, vec![change_entry(1), change_entry(2)]);
+    beyond.head = 11;
+    let cases = [
+        feed("a", 11, vec![]),
+        feed("a", 0, vec![change_entry(1)]),
+        feed("a", 11, vec![change_entry(1), Entry::Own { count: 0 }]),
+        feed("a", 11, vec![Entry::Own { count: u64::MAX }]),
+        feed("a", u64::MAX, vec![change_entry(1), change_entry(1)]),
+        beyond,
+    ];
+    for case in cases {
+        check("feed_numbers", live_device(), vec![Frame::Feed(case)]);
+    }
+}
+
+#[test]
+fn entries_come_once() {
+    check("feed_repeats", live_device(), vec![change_a(10)]);
+    check(
+        "feed_repeats",
+        live_device(),
+        vec![change_a(11), change_a(11)],
+    );
+    check(
+        "feed_repeats",
+        live_device(),
+        vec![change_a(13), change_a(13)],
+    );
+    let two = feed_a(11, vec![change_entry(1), change_entry(2)]);
+    check("feed_repeats", live_device(), vec![change_a(12), two]);
+}
+
+#[test]
+fn the_relay_keeps_to_the_feed_window() {
+    let large = |first_seq: u64| {
+        let changes = (0..31).map(|_| change(&[0; 65_536])).collect();
+        let entry = Entry::Attach {
+            document: document(1),
+            kind: "incident".to_owned(),
+            schema_version: 1,
+            changes,
+        };
+        feed_a(first_seq, vec![entry])
+    };
+    let Frame::Feed(one) = large(11) else {
+        unreachable!()
+    };
+    assert!(
+        one.weight() <= FEED_WEIGHT_MAX && 2 * one.weight() > FEED_WINDOW_BYTES + FEED_WEIGHT_MAX
+    );
+    // Whether they wait for an earlier frame or to be applied.
+    check(
+        "feed_over_window",
+        live_device(),
+        vec![large(12), large(13)],
+    );
+    check(
+        "feed_over_window",
+        live_device(),
+        vec![large(11), large(12)],
+    );
+    check("feed_over_window", greeting_a(), vec![large(11), large(12)]);
+}
+
+#[test]
+fn only_what_was_acknowledged_in_this_session_is_fed_as_a_count() {
+    let own = |seq, count| feed_a(seq, vec![Entry::Own { count }]);
+    check("own_not_acknowledged", live_device(), vec![own(11, 1)]);
+    let ack = || Frame::Ack(accepted(1, 11));
+    check("own_not_acknowledged", pushed(), vec![ack(), own(11, 2)]);
+    check("own_not_acknowledged", pushed(), vec![own(11, 2), ack()]);
+    check(
+        "own_not_acknowledged",
+        pushed(),
+        vec![ack(), change_a(11), own(12, 1)],
+    );
+}
+
+#[test]
+fn a_reconciliation_is_answered_when_asked() {
+    check("reconcile_unasked", live_device(), vec![answer("a")]);
+    check("reconcile_unasked", live_device(), vec![answer("b")]);
+    check(
+        "reconcile_unasked",
+        reconciling(),
+        vec![answer("a"), answer("a")],
+    );
+    check("reconcile_unasked", comparing(true), vec![answer("a")]);
+}
+
+#[test]
+fn a_comparison_is_answered_when_asked_document_by_document_and_to_its_end() {
+    check(
+        "compared_unasked",
+        live_device(),
+        vec![compared("a", &[], true)],
+    );
+    check(
+        "compared_unasked",
+        live_device(),
+        vec![compared("b", &[], true)],
+    );
+    check(
+        "compared_unasked",
+        reconciling(),
+        vec![compared("a", &[1], true)],
+    );
+    let twice = vec![compared("a", &[1], true), compared("a", &[], true)];
+    check("compared_unasked", comparing(true), twice);
+    check(
+        "compared_document",
+        comparing(true),
+        vec![compared("a", &[2], true)],
+    );
+    check(
+        "compared_document",
+        comparing(true),
+        vec![compared("a", &[1, 1], true)],
+    );
+    check(
+        "compared_too_short",
+        comparing(true),
+        vec![compared("a", &[], true)],
+    );
+    check(
+        "compared_too_short",
+        comparing(false),
+        vec![compared("a", &[1], true)],
+    );
+}
+
+#[test]
+fn a_silent_relay_ends_the_session() {
+    let mut session = greeting_a();
+    let deadline = session.next_deadline().unwrap();
+    assert_eq!(deadline, NOW.plus(GREETING_TIMEOUT));
+    session.handle(NOW, DeviceInput::Deadline).unwrap();
+    assert_eq!(device_outputs(&mut session), []);
+    let result = session.handle(deadline, DeviceInput::Deadline);
+    assert_eq!(result, Err(SessionError::GreetingTimedOut));
+    assert_eq!(session.next_deadline(), None);
+    assert!(matches!(
+        device_outputs(&mut session).as_slice(),
+        [
+            DeviceOutput::Send {
+                frame: Frame::Close(_),
+                ..
+            },
+            DeviceOutput::Closed(_)
+        ]
+    ));
+}
+
+#[test]
+fn a_first_session_names_no_incarnation_and_is_fed_from_the_start() {
+    let first = Hello {
+        incarnation: None,
+        ..hello(&[("a", 0)])
+    };
+    let mut session = greeting_device(first);
+    // The frame overtakes the greeting, and its scope was not even named.
+    let early: Feed = feed("b", 1, vec![change_entry(1)]);
+    give(&mut session, Frame::Feed(early.clone())).unwrap();
+    assert_eq!(device_outputs(&mut session), []);
+    let scopes = vec![greeting("a", 0), greeting("b", 1)];
+    give(&mut session, Frame::Welcome(welcome(scopes))).unwrap();
+    assert!(matches!(
+        device_outputs(&mut session).as_slice(),
+        [DeviceOutput::Welcomed(_), DeviceOutput::Feed(fed)] if *fed == early
+    ));
+}

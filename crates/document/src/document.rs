@@ -162,6 +162,13 @@ impl Document {
             .is_empty()
     }
 
+    /// Returns one change of the document, its genesis included.
+    pub fn change(&self, hash: &ChangeHash) -> Option<Change> {
+        let hash = automerge::ChangeHash(*hash.bytes());
+        let change = self.automerge.get_change_by_hash(&hash)?;
+        Some(Change::of_automerge(&change))
+    }
+
     /// Reads the whole document as plain values.
     pub fn view(&self, provenance: &dyn Fn(&ChangeHash) -> Provenance) -> View {
         read::view(&self.automerge, provenance)

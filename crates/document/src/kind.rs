@@ -13,6 +13,116 @@ use gridbeat_base::{DeviceId, Hlc, Lane, Position, Remedy, WallTime};
 use crate::{Edit, Skeleton, View};
 
 /// One kind of document. All methods are pure: same input, same output, on every platform.
+///
+/// How to lay a kind out, so that it merges well:
+///
+/// - **What happened is a fact:** an entry in a map, keyed by the 32 hexadecimal digits of
+///   [`Stamp::fact`], holding one [`Scalar::Bytes`](crate::Scalar::Bytes) in the kind's own encoding, never changed afterwards.
+///   Facts of two devices never meet; the document's state is folded from all of them, in
+///   [`Kind::project`], in the order of the stamps that the kind stores in them.
+/// - **What is one value at a time is a field:** an entry of a map. Concurrent values are all kept
+///   and shown as [`Field::conflicts`](crate::Field::conflicts) until someone puts one.
+/// - **What people write is a text,** what they count a counter.
+///
+/// ```
+/// # use gridbeat_base::{DeviceId, Hlc, WallTime};
+/// use std::sync::Arc;
+///
+/// use gridbeat_document::{
+///     Actor, Document, Edit, IntentError, Kind, Projection, Provenance, Refusal, Skeleton, Stamp,
+///     View, Words,
+/// };
+///
+/// /// A tree in a street: where it stands, and each time somebody watered it.
+/// #[derive(Debug)]
+/// struct Tree;
+///
+/// impl Kind for Tree {
+///     fn name(&self) -> &'static str {
+///         "tree"
+///     }
+///
+///     fn schema_version(&self) -> u16 {
+///         1
+///     }
+///
+///     fn genesis(&self, _schema_version: u16, skeleton: &mut Skeleton<'_>) {
+///         skeleton.map(&["fields"]);
+///         skeleton.map(&["facts"]);
+///     }
+///
+///     fn apply(
+///         &self,
+///         intent: &[u8],
+///         stamp: &Stamp,
+///         _before: &View,
+///         edit: &mut Edit<'_>,
+///     ) -> Result<(), IntentError> {
+///         match intent {
+///             b"water" => {
+///                 let id: String = stamp.fact.iter().map(|byte| format!("{byte:02x}")).collect();
+///                 edit.put(&["facts", &id], stamp.hlc.bits().to_be_bytes().to_vec());
+///             }
+///             street => {
+///                 let street = str::from_utf8(street).map_err(|_| IntentError::Unreadable {
+///                     reason: "a street is UTF-8".into(),
+///                 })?;
+///                 edit.put(&["fields", "street"], street);
+///             }
+///         }
+///         Ok(())
+///     }
+///
+///     fn project(&self, view: &View) -> Projection {
+///         Projection {
+///             text: view.text(&["fields", "street"]).to_owned(),
+///             status: format!("watered {} times", view.entries(&["facts"]).count()),
+///             attention: view
+///                 .entries(&["fields"])
+///                 .map(|(_, field)| u32::from(!field.conflicts.is_empty()))
+///                 .sum(),
+///             ..Projection::default()
+///         }
+///     }
+///
+///     fn admit(&self, before: &View, after: &View, _author: DeviceId) -> Result<(), Refusal> {
+///         for (id, fact) in before.entries(&["facts"]) {
+///             if after.field(&["facts", id]) != Some(fact) {
+///                 return Err(Refusal {
+///                     rule: "facts_stay",
+///                     words: Words {
+///                         en: "what happened cannot be changed",
+///                         zh: "已发生的事实不能更改",
+///                     },
+///                 });
+///             }
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let kind: Arc<dyn Kind> = Arc::new(Tree);
+/// let nothing_known = |_: &_| Provenance::default();
+/// # let stamp = Stamp {
+/// #     hlc: Hlc::at(WallTime(1_000)),
+/// #     wall: WallTime(1_000),
+/// #     relay_offset_ms: None,
+/// #     device: DeviceId::from_bytes([1; 16]),
+/// #     fact: [7; 16],
+/// # };
+/// # let actor = Actor::from_bytes([1; 16]);
+/// let mut document = Document::genesis(&kind, kind.schema_version());
+/// let planted = document.edit(actor, "中山路".as_bytes(), &stamp, &nothing_known)?;
+/// let watered = document.edit(actor, b"water", &stamp, &nothing_known)?;
+/// assert_eq!(watered.deps, [planted.hash]);
+///
+/// let row = kind.project(&document.view(&nothing_known));
+/// assert_eq!(row.text, "中山路");
+/// assert_eq!(row.status, "watered 1 times");
+/// # Ok(())
+/// # }
+/// ```
 pub trait Kind: fmt::Debug + Send + Sync + 'static {
     /// Returns the kind's name, 1 to 32 bytes of lower-case ASCII, the same for ever.
     fn name(&self) -> &'static str;
@@ -31,7 +141,7 @@ pub trait Kind: fmt::Debug + Send + Sync + 'static {
     /// version for ever: it becomes the shared first change of all such documents.
     fn genesis(&self, schema_version: u16, skeleton: &mut Skeleton<'_>);
 
-    /// Turns what a person wanted into edits.
+    /// Turns what a person wanted into edits: all of them become one change, or none.
     ///
     /// `intent` is in the kind's own encoding (JSON by custom); it is stored beside the change, so that
     /// it can be replayed on a rebuilt document. A replay has the first call's `stamp`.
@@ -52,6 +162,9 @@ pub trait Kind: fmt::Debug + Send + Sync + 'static {
     fn project(&self, view: &View) -> Projection;
 
     /// Decides whether a foreign change may do what it did, from the document before and after it.
+    ///
+    /// A relay asks this of what devices send. Consecutive changes of one author may be asked about at
+    /// once. The form is sound already: containers are as laid out, values are scalars.
     ///
     /// # Errors
     ///

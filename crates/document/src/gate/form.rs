@@ -1,10 +1,10 @@
 //! What can be said of a change from its bytes alone.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use automerge::legacy::{Key, ObjectId, OpType};
-use automerge::{ReadDoc as _, ScalarValue};
+use automerge::legacy::{Key, ObjectId, Op, OpType};
+use automerge::{ObjType, ReadDoc as _, ScalarValue};
 use gridbeat_base::ChangeHash;
 
 use super::{Rule, operations};
@@ -13,39 +13,58 @@ use crate::edit::COUNTER_STEP_MAX;
 use crate::limits::CHANGE_REPLACED_MAX;
 use crate::{Actor, CHANGE_BYTES_MAX, CHANGE_OPS_MAX, Document, genesis};
 
-/// The places of a document that its genesis laid out and no change may put anything else into.
-///
-/// Ordered by name, as Automerge's own ids have no order.
+/// Last place where a change may start: Automerge counts operations in 32 bits, and stops for good
+/// when they are used up.
+const START_OP_MAX: u64 = u32::MAX as u64 - CHANGE_OPS_MAX as u64;
+
+/// A container or a counter that a genesis laid out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Sort {
+    Map,
+    List,
+    Text,
+    Counter,
+}
+
+/// What the genesis of a document laid out: the only containers there are, and their places, into
+/// which no change may put anything else.
 #[derive(Debug)]
 pub(super) struct Layout {
     actor: Actor,
-    containers: BTreeSet<(Option<u64>, String)>,
-    counters: BTreeSet<(Option<u64>, String)>,
+    /// The containers by the number of the op that made them; `None` is the root.
+    objects: BTreeMap<Option<u64>, Sort>,
+    /// What stands where: container and key.
+    places: BTreeMap<(Option<u64>, String), Sort>,
 }
 
 impl Layout {
     pub(super) fn of(document: &Document) -> Self {
-        let actor = genesis::actor(document.kind.name(), document.schema_version);
         let mut layout = Self {
-            actor,
-            containers: BTreeSet::new(),
-            counters: BTreeSet::new(),
+            actor: genesis::actor(document.kind.name(), document.schema_version),
+            objects: BTreeMap::from([(None, Sort::Map)]),
+            places: BTreeMap::new(),
         };
         let change = document
             .automerge
             .get_change_by_hash(&automerge::ChangeHash(*document.genesis.bytes()))
             .expect("every document holds its genesis");
-        for op in change.decode().operations {
+        let ids = change.start_op().get()..;
+        for (id, op) in ids.zip(change.decode().operations) {
+            let sort = match op.action {
+                OpType::Make(ObjType::Map | ObjType::Table) => Sort::Map,
+                OpType::Make(ObjType::List) => Sort::List,
+                OpType::Make(ObjType::Text) => Sort::Text,
+                OpType::Put(_)
+                | OpType::Delete
+                | OpType::Increment(_)
+                | OpType::MarkBegin(_)
+                | OpType::MarkEnd(_) => Sort::Counter,
+            };
+            if sort != Sort::Counter {
+                layout.objects.insert(Some(id), sort);
+            }
             if let (Some(object), Key::Map(key)) = (layout.object(&op.obj), &op.key) {
-                let place = (object, key.to_string());
-                match op.action {
-                    OpType::Make(_) => layout.containers.insert(place),
-                    OpType::Put(_) => layout.counters.insert(place),
-                    OpType::Delete
-                    | OpType::Increment(_)
-                    | OpType::MarkBegin(_)
-                    | OpType::MarkEnd(_) => continue,
-                };
+                layout.places.insert((object, key.to_string()), sort);
             }
         }
         layout
@@ -63,21 +82,27 @@ impl Layout {
     }
 
     /// Returns whether an edit of a kind can have made this operation.
-    fn allows(&self, op: &automerge::legacy::Op) -> bool {
-        // Containers are made only in the genesis, so an object of another is not there.
+    fn allows(&self, op: &Op) -> bool {
+        // Containers are made only in the genesis, so an object of another's is none.
         let Some(object) = self.object(&op.obj) else {
             return false;
         };
-        let place = match &op.key {
-            Key::Map(key) => Some((object, key.to_string())),
-            Key::Seq(_) => None,
+        let (in_text, place) = match (self.objects.get(&object), &op.key) {
+            (Some(Sort::Map), Key::Map(key)) if !op.insert => {
+                (false, self.places.get(&(object, key.to_string())))
+            }
+            (Some(Sort::List), Key::Seq(_)) => (false, None),
+            (Some(Sort::Text), Key::Seq(_)) => (true, None),
+            (Some(Sort::Map | Sort::List | Sort::Text | Sort::Counter) | None, _) => return false,
         };
-        let is = |places: &BTreeSet<_>| place.as_ref().is_some_and(|place| places.contains(place));
         match &op.action {
-            OpType::Put(value) => !is_odd(value) && !is(&self.containers) && !is(&self.counters),
-            OpType::Delete => !op.insert && !is(&self.containers) && !is(&self.counters),
+            OpType::Put(ScalarValue::Str(letter)) => {
+                place.is_none() && !(in_text && letter.is_empty())
+            }
+            OpType::Put(value) => place.is_none() && !in_text && !is_odd(value),
+            OpType::Delete => place.is_none() && !op.insert,
             OpType::Increment(by) => {
-                !op.insert && is(&self.counters) && by.unsigned_abs() <= COUNTER_STEP_MAX
+                place == Some(&Sort::Counter) && by.unsigned_abs() <= COUNTER_STEP_MAX
             }
             OpType::Make(_) | OpType::MarkBegin(_) | OpType::MarkEnd(_) => false,
         }
@@ -159,6 +184,9 @@ fn sound(bytes: &[u8], chunk: Chunk<'_>, layout: &Layout) -> Result<Sound, Rule>
     {
         return Err(Rule::OperationCount);
     }
+    if chunk.start_op == 0 || chunk.start_op > START_OP_MAX {
+        return Err(Rule::WrongStart);
+    }
     let decoded = catch_unwind(AssertUnwindSafe(|| {
         let change = automerge::Change::try_from(bytes).map_err(|_| Rule::Undecodable)?;
         if change.is_empty() || change.len() > CHANGE_OPS_MAX {
@@ -181,10 +209,7 @@ fn sound(bytes: &[u8], chunk: Chunk<'_>, layout: &Layout) -> Result<Sound, Rule>
         actor,
         seq: chunk.seq,
         start_op: chunk.start_op,
-        max_op: chunk
-            .start_op
-            .checked_add(change.len() as u64 - 1)
-            .ok_or(Rule::WrongStart)?,
+        max_op: change.max_op(),
         change,
     })
 }

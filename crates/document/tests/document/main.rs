@@ -5,5 +5,8 @@
     reason = "a test stops at the first thing that is not as it says"
 )]
 
+mod forge;
+mod gate;
 mod life;
+mod merge;
 mod support;

@@ -1,0 +1,133 @@
+//! What one admission cycle makes durable, in one transaction.
+//!
+//! The batch says everything that is to be written, but for what only the committing transaction
+//! can know: the sequence numbers. The store adds each entry's `delta` to the scope's running
+//! digest and keeps the result with the entry. Documents and scopes come sorted, so that two
+//! writers of a database server cannot lock each other out.
+
+use std::collections::BTreeMap;
+
+use gridbeat_base::{ChangeHash, DeviceId, Digest, DocumentId, Install, Scope, WallTime};
+
+use crate::RecordFields;
+
+/// The writes of one admission cycle.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Batch {
+    /// The relay's time of receipt of every change in it.
+    pub received: WallTime,
+    /// The documents written to.
+    pub documents: BTreeMap<DocumentId, DocumentWrite>,
+    /// The entries of each scope's feed, in order.
+    pub scopes: BTreeMap<Scope, Vec<NewEntry>>,
+    /// The changes that were not admitted, for the quarantine.
+    pub refused: Vec<RefusedChange>,
+    /// Where devices stand, as far as it became known since the last batch.
+    pub marks: Vec<Mark>,
+}
+
+/// What is written to one document.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DocumentWrite {
+    /// Its kind's name.
+    pub kind: String,
+    /// The schema version of its genesis.
+    pub schema_version: u16,
+    /// The version it was loaded at; `None` if it must not exist yet. If that is no longer so, the
+    /// batch fails with [`StoreFault::Contended`](crate::StoreFault::Contended).
+    pub expected: Option<u64>,
+    /// The accepted changes, in causal order: they follow those logged.
+    pub changes: Vec<NewChange>,
+    /// The scopes it enters.
+    pub attach: Vec<Scope>,
+    /// The scopes it leaves.
+    pub detach: Vec<Scope>,
+    /// The document after the changes; `None` if it is the same as before.
+    pub state: Option<DocumentState>,
+}
+
+/// A document after an admission cycle.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DocumentState {
+    /// Its heads, sorted.
+    pub heads: Vec<ChangeHash>,
+    /// Its term of a scope's digest.
+    pub term: Digest,
+    /// The saved document.
+    pub cache: Vec<u8>,
+    /// How the document reads as a row.
+    pub record: RecordFields,
+}
+
+/// One accepted change to be logged.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NewChange {
+    /// Its name.
+    pub hash: ChangeHash,
+    /// Its raw bytes.
+    pub bytes: Vec<u8>,
+    /// The device that made it.
+    pub author: DeviceId,
+    /// The device that brought it: the author, but for a change offered again after a restore.
+    pub brought_by: DeviceId,
+}
+
+/// One entry to be added to a scope's feed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NewEntry {
+    /// The document.
+    pub document: DocumentId,
+    /// What happens to it.
+    pub what: EntryKind,
+    /// What it adds to the scope's digest.
+    pub delta: Digest,
+}
+
+/// What an entry says of its document. Changes are counted from 1 in the order of the log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum EntryKind {
+    /// It enters the scope, with its changes up to and including this one; 0 for none.
+    Attach {
+        /// The last change that enters with it.
+        upto: u64,
+    },
+    /// It leaves the scope.
+    Detach,
+    /// It changes.
+    Change {
+        /// The change.
+        n: u64,
+    },
+}
+
+/// A change that was not admitted: its bytes and the rule it broke.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RefusedChange {
+    /// The device that brought it.
+    pub device: DeviceId,
+    /// The scope it was pushed in.
+    pub scope: Scope,
+    /// The document it was for.
+    pub document: DocumentId,
+    /// Its name, if its bytes are a change at all.
+    pub hash: Option<ChangeHash>,
+    /// The stable code of the rule.
+    pub code: String,
+    /// Its bytes; empty if the device has used up its room in the quarantine.
+    pub bytes: Vec<u8>,
+}
+
+/// Where a device stands, for operators: who has not synced, and since when.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Mark {
+    /// The device.
+    pub device: DeviceId,
+    /// The installation that was heard.
+    pub install: Install,
+    /// When it was last heard.
+    pub seen: WallTime,
+    /// The relay's clock minus the device's at its greeting, in milliseconds.
+    pub clock_offset_ms: i64,
+    /// The last entry it called applied, for each scope where that is known.
+    pub cursors: BTreeMap<Scope, u64>,
+}

@@ -1,0 +1,347 @@
+//! What the relay's brain asks of its storage, and what storage answers.
+//!
+//! Each [`Task`] is one transaction of its own; nothing is held open from one to the next, so that
+//! a store may be a file in this process or a server elsewhere. Answers name what was read as of
+//! one moment. Everything read is bounded by the task, not by what is stored.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gridbeat_base::{ChangeHash, DeviceId, Digest, DocumentId, Remedy, Scope, WallTime};
+
+use crate::{Batch, Mark};
+
+/// Names one task that is under way. Never given twice by one relay.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct TaskId(pub u64);
+
+/// One piece of work for storage: one transaction.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Task {
+    /// Reads what a session's first answer needs. Answered by [`Answer::Greeting`].
+    Greet {
+        /// The device that greets.
+        device: DeviceId,
+        /// The scopes it named, each with its cursor.
+        cursors: Vec<(Scope, u64)>,
+    },
+    /// Reads the present rights of devices, if any device's rights changed. Answered by
+    /// [`Answer::Rights`].
+    Rights {
+        /// The devices of the live sessions.
+        devices: Vec<DeviceId>,
+        /// The version of the rights that the relay has; nothing is read if it is still that one.
+        unless: Option<u64>,
+    },
+    /// Reads the documents of one admission cycle. Answered by [`Answer::Loaded`].
+    Load {
+        /// The documents, each once.
+        documents: Vec<DocumentId>,
+        /// The devices whose changes are to be admitted: their rights are read in the same moment.
+        devices: Vec<DeviceId>,
+        /// Those of the documents whose changes are wanted with their bytes.
+        logs: BTreeSet<DocumentId>,
+        /// How many bytes may be read; the documents beyond are left out, but never the first.
+        bytes_max: u64,
+    },
+    /// Makes a batch durable, whole or not at all. Answered by [`Answer::Committed`].
+    Commit(Box<Batch>),
+    /// Reads a scope's feed from a position on. Answered by [`Answer::Page`].
+    ReadFeed {
+        /// The scope.
+        scope: Scope,
+        /// The last entry already had; 0 for none.
+        after: u64,
+        /// How many bytes of changes may be read; at least one entry is.
+        bytes_max: u64,
+    },
+    /// Reads each document's term of a scope's digest. Answered by [`Answer::Inventory`].
+    Inventory {
+        /// The scope.
+        scope: Scope,
+    },
+    /// Compares documents of a scope with what a device holds of them. Answered by
+    /// [`Answer::Compared`].
+    Compare {
+        /// The scope.
+        scope: Scope,
+        /// The documents, each with the hashes of the changes the device holds.
+        documents: Vec<(DocumentId, Vec<ChangeHash>)>,
+        /// How many bytes may be read; the documents beyond are left out, but never the first.
+        bytes_max: u64,
+    },
+    /// Remembers where devices stand, for operators. Answered by [`Answer::Marked`].
+    Marks(Vec<Mark>),
+}
+
+impl Task {
+    /// Returns whether it writes. All else may run on another connection, at the same time.
+    pub const fn is_write(&self) -> bool {
+        match self {
+            Self::Commit(_) | Self::Marks(_) => true,
+            Self::Greet { .. }
+            | Self::Rights { .. }
+            | Self::Load { .. }
+            | Self::ReadFeed { .. }
+            | Self::Inventory { .. }
+            | Self::Compare { .. } => false,
+        }
+    }
+
+    /// Returns the task's name in one word, for logs and metrics.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Greet { .. } => "greet",
+            Self::Rights { .. } => "rights",
+            Self::Load { .. } => "load",
+            Self::Commit(_) => "commit",
+            Self::ReadFeed { .. } => "read_feed",
+            Self::Inventory { .. } => "inventory",
+            Self::Compare { .. } => "compare",
+            Self::Marks(_) => "marks",
+        }
+    }
+}
+
+/// What storage answers to a task; one variant for each.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Answer {
+    /// To [`Task::Greet`].
+    Greeting(Greeting),
+    /// To [`Task::Rights`].
+    Rights {
+        /// The version of all devices' rights: another one after each change to any.
+        version: u64,
+        /// The rights of the devices asked about; `None` if the version is the one named.
+        rights: Option<BTreeMap<DeviceId, Rights>>,
+    },
+    /// To [`Task::Load`].
+    Loaded {
+        /// What is stored of the documents asked about: of the first ones, as many as fit. `None`
+        /// beside a document that does not exist.
+        documents: Vec<(DocumentId, Option<StoredDocument>)>,
+        /// The rights of the devices asked about.
+        rights: BTreeMap<DeviceId, Rights>,
+    },
+    /// To [`Task::Commit`]: it is durable.
+    Committed {
+        /// The sequence number of the first entry in each scope of the batch.
+        first_seqs: BTreeMap<Scope, u64>,
+    },
+    /// To [`Task::ReadFeed`].
+    Page(Page),
+    /// To [`Task::Inventory`].
+    Inventory(Inventory),
+    /// To [`Task::Compare`].
+    Compared(Comparison),
+    /// To [`Task::Marks`].
+    Marked,
+}
+
+/// What a device may do in a scope it is granted.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Right {
+    /// Receive its documents.
+    Read,
+    /// Receive its documents, change them and add new ones.
+    Write,
+}
+
+/// What the relay's own table says of a device.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Rights {
+    /// It was never enrolled here.
+    Unknown,
+    /// It was, and no longer may do anything.
+    Revoked,
+    /// It may do this.
+    Granted(BTreeMap<Scope, Right>),
+}
+
+impl Rights {
+    /// Returns what the device may do in a scope.
+    pub fn in_scope(&self, scope: &Scope) -> Option<Right> {
+        match self {
+            Self::Unknown | Self::Revoked => None,
+            Self::Granted(scopes) => scopes.get(scope).copied(),
+        }
+    }
+}
+
+/// What a session's first answer needs.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Greeting {
+    /// What the device may do.
+    pub rights: Rights,
+    /// Each scope the device named, in that order, then each other one it is granted.
+    pub scopes: Vec<ScopePosition>,
+}
+
+/// Where a scope's feed stands.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ScopePosition {
+    /// The scope.
+    pub scope: Scope,
+    /// Its last sequence number; 0 when empty.
+    pub head: u64,
+    /// Its digest at the device's cursor; `None` if the cursor lies beyond the head.
+    pub digest_at_cursor: Option<Digest>,
+}
+
+/// What is stored of one document.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct StoredDocument {
+    /// Its kind's name.
+    pub kind: String,
+    /// The schema version of its genesis.
+    pub schema_version: u16,
+    /// Rises with every write to the document or its placements; named again by the commit.
+    pub version: u64,
+    /// Its heads, sorted.
+    pub heads: Vec<ChangeHash>,
+    /// The scopes it is in, sorted.
+    pub scopes: Vec<Scope>,
+    /// How many bytes its changes have together.
+    pub log_bytes: u64,
+    /// The saved document, if there is one. A cache of the log, never the truth.
+    pub cache: Option<Vec<u8>>,
+    /// All its changes in the order of their acceptance, which is a causal one.
+    pub log: Vec<LoggedChange>,
+}
+
+/// One accepted change as logged.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LoggedChange {
+    /// Its name.
+    pub hash: ChangeHash,
+    /// The device that made it.
+    pub author: DeviceId,
+    /// When the relay received it.
+    pub received: WallTime,
+    /// Its bytes, if they were asked for or there is no cache.
+    pub bytes: Option<Vec<u8>>,
+}
+
+/// An accepted change on its way to a device.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct StoredChange {
+    /// The raw change.
+    pub bytes: Vec<u8>,
+    /// The device that made it.
+    pub author: DeviceId,
+    /// When the relay received it.
+    pub received: WallTime,
+}
+
+/// Consecutive entries of a scope's feed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Page {
+    /// The scope's last sequence number at the moment of reading.
+    pub head: u64,
+    /// The digest after the last of the entries.
+    pub digest: Digest,
+    /// The entries from the one after the position asked for; empty only at the head.
+    pub entries: Vec<StoredEntry>,
+}
+
+/// One entry of a feed as stored.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum StoredEntry {
+    /// A document enters the scope.
+    Attach {
+        /// The document.
+        document: DocumentId,
+        /// Its kind's name.
+        kind: String,
+        /// The schema version of its genesis.
+        schema_version: u16,
+        /// The changes that enter with it, in causal order.
+        changes: Vec<StoredChange>,
+    },
+    /// A document leaves the scope.
+    Detach {
+        /// The document.
+        document: DocumentId,
+    },
+    /// A document in the scope changes.
+    Change {
+        /// The document.
+        document: DocumentId,
+        /// Its kind's name.
+        kind: String,
+        /// The change.
+        change: StoredChange,
+    },
+}
+
+/// All documents of a scope at one moment.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Inventory {
+    /// The scope's last sequence number at that moment.
+    pub seq: u64,
+    /// The scope's digest at that moment.
+    pub digest: Digest,
+    /// Each document with its term of the digest, in no particular order.
+    pub items: Vec<(DocumentId, Digest)>,
+}
+
+/// Documents of a scope beside what a device holds of them, at one moment.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Comparison {
+    /// The scope's last sequence number at that moment.
+    pub seq: u64,
+    /// The scope's digest at that moment.
+    pub digest: Digest,
+    /// The documents asked about: of the first ones, as many as fit. `None` beside a document that
+    /// is not in the scope.
+    pub documents: Vec<(DocumentId, Option<ComparedWith>)>,
+}
+
+/// One document of a scope beside what a device holds of it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ComparedWith {
+    /// Its kind's name.
+    pub kind: String,
+    /// The schema version of its genesis.
+    pub schema_version: u16,
+    /// Its heads, sorted.
+    pub heads: Vec<ChangeHash>,
+    /// The changes the device named that are not stored, sorted.
+    pub lacks: Vec<ChangeHash>,
+    /// The stored changes the device did not name, in causal order.
+    pub changes: Vec<StoredChange>,
+}
+
+/// Storage could not do a task; nothing of it is done.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreFault {
+    /// There is no space left for it.
+    #[error("the store has no space left")]
+    Full,
+    /// Another write came between the reading and the committing of an admission cycle.
+    #[error("another write came in between")]
+    Contended,
+    /// It failed, and may succeed at another time.
+    #[error("the store failed: {detail}")]
+    Failed {
+        /// What the database said.
+        detail: String,
+    },
+    /// What is stored cannot be what was written.
+    #[error("the store is damaged: {detail}")]
+    Damaged {
+        /// What was found.
+        detail: String,
+    },
+}
+
+impl StoreFault {
+    /// Returns what the caller should do about this fault.
+    pub const fn remedy(&self) -> Remedy {
+        match self {
+            Self::Full => Remedy::FreeSpace,
+            Self::Contended | Self::Failed { .. } => Remedy::RetryHere,
+            Self::Damaged { .. } => Remedy::Restore,
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The device table in SQLite: who is enrolled, what each may do, and who has not synced.
+
+use std::collections::BTreeMap;
+
+use gridbeat_base::{DeviceId, Install, Scope, WallTime};
+use gridbeat_relay_core::{Right, StoreFault};
+use rusqlite::{Transaction, params};
+
+use crate::error::fault;
+use crate::value::{from_sql, scope};
+use crate::{Registry, SqliteStore};
+
+/// One enrolled device as an operator sees it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DeviceRow {
+    /// The device.
+    pub device: DeviceId,
+    /// The name the operator gave it.
+    pub name: String,
+    /// When it was enrolled.
+    pub added: WallTime,
+    /// When its rights were taken, if they were.
+    pub revoked: Option<WallTime>,
+    /// What it may do.
+    pub grants: BTreeMap<Scope, Right>,
+    /// When it was last heard, by which installation, and how wrong its clock was then (the
+    /// relay's minus the device's, in milliseconds); `None` if never.
+    pub seen: Option<(WallTime, Install, i64)>,
+    /// For each scope where that is known: the last entry it has applied, and the feed's last one.
+    pub cursors: BTreeMap<Scope, (u64, u64)>,
+}
+
+impl Registry for SqliteStore {
+    fn add_device(
+        &mut self,
+        device: DeviceId,
+        name: &str,
+        grants: &BTreeMap<Scope, Right>,
+        now: WallTime,
+    ) -> Result<(), StoreFault> {
+        self.write(|tx| {
+            put_device(tx, device, name, grants, now).map_err(fault)?;
+            raise_rights_version(tx)
+        })
+    }
+
+    fn revoke(&mut self, device: DeviceId, now: WallTime) -> Result<bool, StoreFault> {
+        self.write(|tx| {
+            let revoked = tx
+                .execute(
+                    "UPDATE device SET revoked = ?2 WHERE device = ?1 AND revoked IS NULL",
+                    params![device.bytes(), now.millis()],
+                )
+                .map_err(fault)?;
+            raise_rights_version(tx)?;
+            Ok(revoked > 0)
+        })
+    }
+
+    fn devices(&self) -> Result<Vec<DeviceRow>, StoreFault> {
+        let mut statement = self
+            .connection()
+            .prepare_cached(
+                "SELECT d.device, d.name, d.added, d.revoked, m.seen, m.install, m.clock_offset_ms
+                 FROM device d LEFT JOIN mark m ON m.device = d.device ORDER BY d.device",
+            )
+            .map_err(fault)?;
+        let mut rows = statement.query([]).map_err(fault)?;
+        let mut devices = Vec::new();
+        while let Some(row) = rows.next().map_err(fault)? {
+            let row = device_row(row).map_err(fault)?;
+            devices.push(row);
+        }
+        for row in &mut devices {
+            row.grants = self.grants(row.device)?;
+            row.cursors = self.cursors(row.device)?;
+        }
+        Ok(devices)
+    }
+}
+
+impl SqliteStore {
+    fn grants(&self, device: DeviceId) -> Result<BTreeMap<Scope, Right>, StoreFault> {
+        crate::read::grants(self.connection(), device)
+    }
+
+    fn cursors(&self, device: DeviceId) -> Result<BTreeMap<Scope, (u64, u64)>, StoreFault> {
+        let mut statement = self
+            .connection()
+            .prepare_cached(
+                "SELECT s.name, c.seq, s.head FROM device_cursor c JOIN scope s ON s.id = c.scope
+                 WHERE c.device = ?1",
+            )
+            .map_err(fault)?;
+        let mut rows = statement.query(params![device.bytes()]).map_err(fault)?;
+        let mut cursors = BTreeMap::new();
+        while let Some(row) = rows.next().map_err(fault)? {
+            let name: String = row.get(0).map_err(fault)?;
+            let seq = from_sql(row.get(1).map_err(fault)?)?;
+            let head = from_sql(row.get(2).map_err(fault)?)?;
+            cursors.insert(scope(&name)?, (seq, head));
+        }
+        Ok(cursors)
+    }
+}
+
+fn put_device(
+    tx: &Transaction<'_>,
+    device: DeviceId,
+    name: &str,
+    grants: &BTreeMap<Scope, Right>,
+    now: WallTime,
+) -> rusqlite::Result<()> {
+    tx.execute(
+        "INSERT INTO device VALUES (?1, ?2, ?3, NULL)
+         ON CONFLICT DO UPDATE SET name = ?2, revoked = NULL",
+        params![device.bytes(), name, now.millis()],
+    )?;
+    tx.execute(
+        "DELETE FROM device_grant WHERE device = ?1",
+        params![device.bytes()],
+    )?;
+    let mut insert = tx.prepare_cached("INSERT INTO device_grant VALUES (?1, ?2, ?3)")?;
+    for (scope, right) in grants {
+        insert.execute(params![
+            device.bytes(),
+            scope.as_str(),
+            *right == Right::Write
+        ])?;
+    }
+    Ok(())
+}
+
+fn raise_rights_version(tx: &Transaction<'_>) -> Result<(), StoreFault> {
+    tx.execute("UPDATE meta SET rights_version = rights_version + 1", [])
+        .map_err(fault)?;
+    Ok(())
+}
+
+fn device_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<DeviceRow> {
+    let seen: Option<i64> = row.get(4)?;
+    Ok(DeviceRow {
+        device: DeviceId::from_bytes(row.get(0)?),
+        name: row.get(1)?,
+        added: WallTime(row.get(2)?),
+        revoked: row.get::<_, Option<i64>>(3)?.map(WallTime),
+        grants: BTreeMap::new(),
+        seen: match seen {
+            Some(at) => Some((WallTime(at), Install::from_bytes(row.get(5)?), row.get(6)?)),
+            None => None,
+        },
+        cursors: BTreeMap::new(),
+    })
+}

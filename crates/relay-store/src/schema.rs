@@ -1,0 +1,146 @@
+//! The tables of the relay's SQLite file, and how an older file is brought up to them.
+//!
+//! Inside the file documents and scopes go by small numbers, so that the long tables (`change`,
+//! `feed`) stay narrow. The saved documents have a table of their own, so that listing a scope
+//! does not walk over them.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+/// Marks the file as a Gridbeat relay's: the letters `GBRY` in SQLite's header field for this.
+pub(crate) const APPLICATION_ID: i32 = 0x4742_5259;
+
+/// One step a version; a file at version `n` lacks the steps from `n` on.
+const STEPS: [&str; 1] = ["
+CREATE TABLE meta (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    incarnation BLOB NOT NULL,
+    lineage BLOB NOT NULL,
+    commits INTEGER NOT NULL,
+    rights_version INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE device (
+    device BLOB PRIMARY KEY,
+    name TEXT NOT NULL,
+    added INTEGER NOT NULL,
+    revoked INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE device_grant (
+    device BLOB NOT NULL,
+    scope TEXT NOT NULL,
+    may_write INTEGER NOT NULL,
+    PRIMARY KEY (device, scope)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE mark (
+    device BLOB PRIMARY KEY,
+    install BLOB NOT NULL,
+    seen INTEGER NOT NULL,
+    clock_offset_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE device_cursor (
+    device BLOB NOT NULL,
+    scope INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    PRIMARY KEY (device, scope)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE scope (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    head INTEGER NOT NULL,
+    digest BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE document (
+    id INTEGER PRIMARY KEY,
+    uuid BLOB NOT NULL UNIQUE,
+    kind TEXT NOT NULL,
+    schema_version INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    changes INTEGER NOT NULL,
+    log_bytes INTEGER NOT NULL,
+    term BLOB NOT NULL,
+    heads BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE cache (
+    document INTEGER PRIMARY KEY,
+    saved BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE change (
+    document INTEGER NOT NULL,
+    n INTEGER NOT NULL,
+    hash BLOB NOT NULL,
+    author BLOB NOT NULL,
+    brought_by BLOB NOT NULL,
+    received INTEGER NOT NULL,
+    bytes BLOB NOT NULL,
+    PRIMARY KEY (document, n)
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX change_once ON change (document, hash);
+
+CREATE TABLE placement (
+    scope INTEGER NOT NULL,
+    document INTEGER NOT NULL,
+    PRIMARY KEY (scope, document)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX placement_by_document ON placement (document);
+
+CREATE TABLE feed (
+    scope INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    what INTEGER NOT NULL,
+    document INTEGER NOT NULL,
+    change INTEGER NOT NULL,
+    digest BLOB NOT NULL,
+    PRIMARY KEY (scope, seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE record (
+    document INTEGER PRIMARY KEY,
+    status TEXT NOT NULL,
+    is_open INTEGER NOT NULL,
+    category TEXT NOT NULL,
+    latitude_e7 INTEGER,
+    longitude_e7 INTEGER,
+    occurred INTEGER NOT NULL,
+    attention INTEGER NOT NULL,
+    updated INTEGER NOT NULL,
+    text TEXT NOT NULL,
+    body TEXT NOT NULL
+) STRICT;
+CREATE INDEX record_by_time ON record (occurred);
+
+CREATE TABLE refused (
+    id INTEGER PRIMARY KEY,
+    device BLOB NOT NULL,
+    scope TEXT NOT NULL,
+    document BLOB NOT NULL,
+    hash BLOB,
+    code TEXT NOT NULL,
+    received INTEGER NOT NULL,
+    bytes BLOB NOT NULL,
+    UNIQUE (device, document, hash, code)
+) STRICT;
+"];
+
+/// The version this program writes.
+pub(crate) fn newest() -> i32 {
+    i32::try_from(STEPS.len()).expect("the steps are few")
+}
+
+/// Brings a file of ours up to the newest version, in one transaction.
+pub(crate) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let version: i32 = tx.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let done = usize::try_from(version).unwrap_or(0).min(STEPS.len());
+    for step in &STEPS[done..] {
+        tx.execute_batch(step)?;
+    }
+    tx.pragma_update(None, "user_version", newest())?;
+    tx.commit()
+}

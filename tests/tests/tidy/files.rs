@@ -183,7 +183,7 @@ fn the_engine_names_no_patrol_word() {
         .iter()
         .filter(|source| ENGINE.contains(&source.package()))
     {
-        for (line, code) in source.code() {
+        for (line, code) in source.product_code() {
             let lower = code.to_lowercase();
             for word in PATROL_WORDS.iter().filter(|word| lower.contains(**word)) {
                 complaints.push(format!(
@@ -244,7 +244,8 @@ fn is_library(source: &Source) -> bool {
     !program && source.path.contains("/src/")
 }
 
-/// The names of the public types in the file that derive `thiserror::Error`.
+/// The names of the public types in the file that derive `thiserror::Error` and are called `…Error`
+/// or `…Fault`. Others are parts of such a one, which answers for them.
 fn public_errors(source: &Source) -> Vec<&str> {
     let mut names = Vec::new();
     let mut derived = false;
@@ -260,8 +261,9 @@ fn public_errors(source: &Source) -> Vec<&str> {
             let end = item
                 .find(|c: char| !c.is_alphanumeric())
                 .unwrap_or(item.len());
-            if derived {
-                names.push(&item[..end]);
+            let name = &item[..end];
+            if derived && (name.ends_with("Error") || name.ends_with("Fault")) {
+                names.push(name);
             }
         }
         // An attribute belongs to the next item; anything else at the margin ends its reach.

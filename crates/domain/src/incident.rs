@@ -1,0 +1,660 @@
+//! The incident: fields that merge, facts that are added, a state that is folded.
+//!
+//! Description and address merge as text; category, position and severity keep every concurrent
+//! value until someone settles them; photos and facts are entries that are only ever added. The
+//! state is never stored: it is folded from the facts in their order through the table of steps.
+
+use gridbeat_base::{BlobHash, DeviceId, Position, WallTime};
+use gridbeat_document::{
+    Edit, IntentError, Kind, Projection, Refusal, Scalar, Skeleton, Stamp, Value, View, Words,
+};
+use minicbor::{Decode, Encode};
+use serde::{Deserialize, Serialize};
+
+use crate::fact::{self, FACTS};
+use crate::{Category, FactTimes, State, Step};
+
+const ADDRESS: &str = "address";
+const CATEGORY: &str = "category";
+const DESCRIPTION: &str = "description";
+const PHOTOS: &str = "photos";
+const POSITION: &str = "position";
+const SEVERITY: &str = "severity";
+
+/// Longest free text of an incident, in characters: two screens of a handset.
+const TEXT_CHARS_MAX: usize = 4_000;
+
+/// Most photos of one incident: enough for near, far and after at every rework.
+const PHOTOS_MAX: usize = 64;
+
+/// The kind `incident`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct IncidentKind;
+
+/// What a person may want of an incident. JSON, tagged by `do`.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+pub enum IncidentIntent {
+    /// Report a new one. Only on a new document.
+    Report {
+        /// What is wrong.
+        category: Category,
+        /// What the person saw.
+        description: String,
+        /// Where, in words.
+        #[serde(default)]
+        address: String,
+        /// Where, on the ground.
+        #[serde(default)]
+        position: Option<Position>,
+        /// How bad it is.
+        #[serde(default)]
+        severity: Severity,
+        /// Who reports.
+        by: String,
+        /// The satellite's time of the report.
+        #[serde(default)]
+        gps: Option<WallTime>,
+    },
+    /// Replace the description; concurrent edits merge letter by letter.
+    Describe {
+        /// The whole new text.
+        description: String,
+    },
+    /// Replace the place.
+    Locate {
+        /// Where, in words; unchanged if absent.
+        #[serde(default)]
+        address: Option<String>,
+        /// Where, on the ground; unchanged if absent.
+        #[serde(default)]
+        position: Option<Position>,
+    },
+    /// Replace the category, or settle a conflict over it.
+    Recategorise {
+        /// What is wrong.
+        category: Category,
+    },
+    /// Replace the severity, or settle a conflict over it.
+    Rate {
+        /// How bad it is.
+        severity: Severity,
+    },
+    /// Add a photo by its hash.
+    AddPhoto {
+        /// The photo's BLAKE3 hash.
+        hash: BlobHash,
+        /// What it shows.
+        role: PhotoRole,
+        /// Where it was taken.
+        #[serde(default)]
+        position: Option<Position>,
+    },
+    /// Take a step of the flow, or add a note.
+    Step {
+        /// The step.
+        step: Step,
+        /// What the person has to say about it.
+        #[serde(default)]
+        note: String,
+        /// The unit it concerns: where it is dispatched to, or who returns it.
+        #[serde(default)]
+        unit: Option<String>,
+        /// Who acts.
+        by: String,
+        /// The satellite's time of the step.
+        #[serde(default)]
+        gps: Option<WallTime>,
+    },
+}
+
+/// How bad an incident is.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Ord, PartialOrd, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// 轻微: can wait for the next round.
+    Minor,
+    /// 一般: within the ordinary time limit.
+    #[default]
+    Ordinary,
+    /// 严重: before the ordinary ones.
+    Serious,
+    /// 紧急: danger to people.
+    Urgent,
+}
+
+/// What a photo shows.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize, Encode, Decode)]
+#[serde(rename_all = "snake_case")]
+#[cbor(index_only)]
+pub enum PhotoRole {
+    /// 近景: the matter from near.
+    #[n(0)]
+    Near,
+    /// 远景: the matter in its surroundings.
+    #[n(1)]
+    Far,
+    /// 参照物: something to find the place by.
+    #[n(2)]
+    Reference,
+    /// 处置前: before handling.
+    #[n(3)]
+    Before,
+    /// 处置后: after handling, from the same viewpoint.
+    #[n(4)]
+    After,
+}
+
+/// The fact an incident's history is made of.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+struct StepFact {
+    #[n(0)]
+    step: Step,
+    #[n(1)]
+    note: String,
+    #[n(2)]
+    unit: Option<String>,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+struct Photo {
+    #[n(0)]
+    role: PhotoRole,
+    #[n(1)]
+    position: Option<Position>,
+    #[n(2)]
+    taken: WallTime,
+}
+
+/// An incident as screens show it; the JSON in a record's body.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IncidentView {
+    /// Where it stands.
+    pub state: State,
+    /// What is wrong; `None` if no readable category was ever set.
+    pub category: Option<Category>,
+    /// What was seen.
+    pub description: String,
+    /// Where, in words.
+    pub address: String,
+    /// Where, on the ground.
+    pub position: Option<Position>,
+    /// How bad it is.
+    pub severity: Severity,
+    /// Photos by hash, in order of time.
+    pub photos: Vec<PhotoView>,
+    /// The history, in its order.
+    pub steps: Vec<StepView>,
+    /// The fields with more than one concurrent value.
+    pub conflicts: Vec<ConflictView>,
+    /// How many entries could not be read.
+    pub unreadable: u32,
+}
+
+/// A photo as screens show it.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct PhotoView {
+    /// The photo's hash.
+    pub hash: BlobHash,
+    /// What it shows.
+    pub role: PhotoRole,
+    /// Where it was taken.
+    pub position: Option<Position>,
+    /// When it was taken, by the device's clock.
+    pub taken: WallTime,
+}
+
+/// One fact of the history as screens show it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepView {
+    /// The fact's id.
+    pub id: String,
+    /// What was done.
+    pub step: Step,
+    /// What was said.
+    pub note: String,
+    /// The unit it concerns.
+    pub unit: Option<String>,
+    /// Who acted.
+    pub by: String,
+    /// With which device.
+    pub device: DeviceId,
+    /// When, by every clock.
+    pub times: FactTimes,
+    /// When the relay received it; `None` while its place in the order is provisional.
+    pub received: Option<WallTime>,
+    /// Whether the table allows it at its place; if not, it needs attention and changed no state.
+    pub legal: bool,
+    /// The state after it.
+    pub state: State,
+}
+
+/// A field with more than one concurrent value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ConflictView {
+    /// The field.
+    pub field: String,
+    /// Every value, the one shown by default first.
+    pub values: Vec<ConflictValue>,
+}
+
+/// One of the concurrent values of a field.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ConflictValue {
+    /// The value, in the words or JSON of its field.
+    pub value: serde_json::Value,
+    /// The device that wrote it, where known.
+    pub device: Option<DeviceId>,
+    /// When, in seconds since 1970 by its author's clock.
+    pub time_s: i64,
+}
+
+impl Kind for IncidentKind {
+    fn name(&self) -> &'static str {
+        "incident"
+    }
+
+    fn schema_version(&self) -> u16 {
+        1
+    }
+
+    fn genesis(&self, _schema_version: u16, skeleton: &mut Skeleton<'_>) {
+        skeleton.text(&[DESCRIPTION]);
+        skeleton.text(&[ADDRESS]);
+        skeleton.map(&[FACTS]);
+        skeleton.map(&[PHOTOS]);
+    }
+
+    fn apply(
+        &self,
+        intent: &[u8],
+        stamp: &Stamp,
+        before: &View,
+        edit: &mut Edit<'_>,
+    ) -> Result<(), IntentError> {
+        let intent: IncidentIntent =
+            serde_json::from_slice(intent).map_err(|error| IntentError::Unreadable {
+                reason: error.to_string(),
+            })?;
+        check_texts(&intent)?;
+        apply(intent, stamp, before, edit)
+    }
+
+    fn project(&self, view: &View) -> Projection {
+        let incident = IncidentView::of(view);
+        let names = incident.category.as_ref();
+        let mut text = [incident.description.as_str(), &incident.address].join("\n");
+        for name in names.iter().flat_map(|c| [&c.zh, &c.en]) {
+            text.push('\n');
+            text.push_str(name);
+        }
+        for note in incident
+            .steps
+            .iter()
+            .map(|step| &step.note)
+            .filter(|note| !note.is_empty())
+        {
+            text.push('\n');
+            text.push_str(note);
+        }
+        Projection {
+            status: incident.state.id().into(),
+            is_open: incident.state.is_open(),
+            category: names.map(Category::key).unwrap_or_default(),
+            position: incident.position,
+            occurred: incident
+                .steps
+                .first()
+                .map(|step| step.times.best())
+                .unwrap_or_default(),
+            text,
+            attention: incident.attention(),
+            body: serde_json::to_string(&incident).expect("a view has only string keys"),
+        }
+    }
+
+    fn admit(&self, before: &View, after: &View, author: DeviceId) -> Result<(), Refusal> {
+        fact::admit::<StepFact>(before, after, author)?;
+        for path in [DESCRIPTION, ADDRESS] {
+            if after.text(&[path]).chars().count() > TEXT_CHARS_MAX {
+                return Err(fact::refuse(
+                    "text_too_long",
+                    "a text is longer than 4,000 characters",
+                    "文字超过4000字",
+                ));
+            }
+        }
+        if after.entries(&[PHOTOS]).count() > PHOTOS_MAX {
+            return Err(fact::refuse(
+                "too_many_photos",
+                "more than 64 photos",
+                "照片超过64张",
+            ));
+        }
+        let position = after.field(&[POSITION]).map(|field| &field.value);
+        if position.is_some_and(|value| read_position(value).is_none()) {
+            return Err(fact::refuse(
+                "position_malformed",
+                "the position is not on the globe",
+                "位置不在有效范围内",
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn check_texts(intent: &IncidentIntent) -> Result<(), IntentError> {
+    let texts: &[&str] = match intent {
+        IncidentIntent::Report {
+            description,
+            address,
+            ..
+        } => &[description, address],
+        IncidentIntent::Describe { description } => &[description],
+        IncidentIntent::Locate {
+            address: Some(address),
+            ..
+        } => &[address],
+        IncidentIntent::Step { note, .. } => &[note],
+        IncidentIntent::Locate { address: None, .. }
+        | IncidentIntent::Recategorise { .. }
+        | IncidentIntent::Rate { .. }
+        | IncidentIntent::AddPhoto { .. } => &[],
+    };
+    if texts
+        .iter()
+        .any(|text| text.chars().count() > TEXT_CHARS_MAX)
+    {
+        return Err(IntentError::NotAllowed {
+            rule: "text_too_long",
+            words: Words {
+                en: "the text is longer than 4,000 characters",
+                zh: "文字超过4000字",
+            },
+        });
+    }
+    Ok(())
+}
+
+fn apply(
+    intent: IncidentIntent,
+    stamp: &Stamp,
+    before: &View,
+    edit: &mut Edit<'_>,
+) -> Result<(), IntentError> {
+    let state = IncidentView::of(before).state;
+    let is_report = matches!(intent, IncidentIntent::Report { .. });
+    if is_report != (state == State::Draft) {
+        return Err(not_yet_or_twice(is_report));
+    }
+    match intent {
+        IncidentIntent::Report {
+            category,
+            description,
+            address,
+            position,
+            severity,
+            by,
+            gps,
+        } => {
+            edit.update_text(&[DESCRIPTION], &description);
+            edit.update_text(&[ADDRESS], &address);
+            edit.put(&[CATEGORY], category_scalar(&category));
+            if let Some(position) = position {
+                edit.put(&[POSITION], position_scalar(position));
+            }
+            edit.put(&[SEVERITY], severity_scalar(severity));
+            let what = StepFact {
+                step: Step::Report,
+                note: String::new(),
+                unit: None,
+            };
+            fact::add(edit, stamp, &by, gps, what);
+        }
+        IncidentIntent::Describe { description } => {
+            edit.update_text(&[DESCRIPTION], &description);
+        }
+        IncidentIntent::Locate { address, position } => {
+            if let Some(address) = address {
+                edit.update_text(&[ADDRESS], &address);
+            }
+            if let Some(position) = position {
+                edit.put(&[POSITION], position_scalar(position));
+            }
+        }
+        IncidentIntent::Recategorise { category } => {
+            edit.put(&[CATEGORY], category_scalar(&category));
+        }
+        IncidentIntent::Rate { severity } => edit.put(&[SEVERITY], severity_scalar(severity)),
+        IncidentIntent::AddPhoto {
+            hash,
+            role,
+            position,
+        } => {
+            let taken = stamp.wall;
+            add_photo(
+                before,
+                edit,
+                &hash,
+                Photo {
+                    role,
+                    position,
+                    taken,
+                },
+            )?;
+        }
+        IncidentIntent::Step {
+            step,
+            note,
+            unit,
+            by,
+            gps,
+        } => {
+            if state.after(step).is_none() {
+                return Err(step_not_allowed());
+            }
+            fact::add(edit, stamp, &by, gps, StepFact { step, note, unit });
+        }
+    }
+    Ok(())
+}
+
+fn add_photo(
+    before: &View,
+    edit: &mut Edit<'_>,
+    hash: &BlobHash,
+    photo: Photo,
+) -> Result<(), IntentError> {
+    if before.entries(&[PHOTOS]).count() >= PHOTOS_MAX {
+        return Err(IntentError::NotAllowed {
+            rule: "too_many_photos",
+            words: Words {
+                en: "an incident has at most 64 photos",
+                zh: "一个案件最多64张照片",
+            },
+        });
+    }
+    let bytes = minicbor::to_vec(photo).expect("writing to memory does not fail");
+    edit.put(&[PHOTOS, &hash.to_string()], Scalar::Bytes(bytes));
+    Ok(())
+}
+
+fn not_yet_or_twice(is_report: bool) -> IntentError {
+    let (rule, words) = if is_report {
+        (
+            "reported_before",
+            Words {
+                en: "this incident has been reported",
+                zh: "该案件已上报",
+            },
+        )
+    } else {
+        (
+            "not_reported",
+            Words {
+                en: "report the incident first",
+                zh: "请先上报案件",
+            },
+        )
+    };
+    IntentError::NotAllowed { rule, words }
+}
+
+fn step_not_allowed() -> IntentError {
+    IntentError::NotAllowed {
+        rule: "step_not_allowed",
+        words: Words {
+            en: "this step may not be taken in the incident's present state",
+            zh: "案件当前状态不允许该操作",
+        },
+    }
+}
+
+impl IncidentView {
+    fn of(view: &View) -> Self {
+        let (facts, mut unreadable) = fact::read::<StepFact>(view);
+        let mut state = State::Draft;
+        let mut steps = Vec::with_capacity(facts.len());
+        for placed in facts {
+            let next = state.after(placed.fact.what.step);
+            state = next.unwrap_or(state);
+            steps.push(StepView {
+                id: placed.id,
+                step: placed.fact.what.step,
+                note: placed.fact.what.note,
+                unit: placed.fact.what.unit,
+                by: placed.fact.by,
+                device: placed.fact.device,
+                times: placed.fact.times,
+                received: placed.received,
+                legal: next.is_some(),
+                state,
+            });
+        }
+        let mut photos = Vec::new();
+        for (hash, field) in view.entries(&[PHOTOS]) {
+            match (hash.parse::<BlobHash>(), read_bytes::<Photo>(&field.value)) {
+                (Ok(hash), Some(photo)) => photos.push(PhotoView {
+                    hash,
+                    role: photo.role,
+                    position: photo.position.filter(|position| position.is_valid()),
+                    taken: photo.taken,
+                }),
+                _ => unreadable += 1,
+            }
+        }
+        photos.sort_by_key(|photo| (photo.taken, *photo.hash.bytes()));
+        let value = |key: &str| view.field(&[key]).map(|field| &field.value);
+        Self {
+            state,
+            category: value(CATEGORY).and_then(read_bytes),
+            description: view.text(&[DESCRIPTION]).into(),
+            address: view.text(&[ADDRESS]).into(),
+            position: value(POSITION).and_then(read_position),
+            severity: value(SEVERITY).and_then(read_severity).unwrap_or_default(),
+            photos,
+            steps,
+            conflicts: conflicts(view),
+            unreadable,
+        }
+    }
+
+    /// Counts what a person should settle: conflicting fields, steps out of place, entries that
+    /// cannot be read.
+    pub fn attention(&self) -> u32 {
+        let marked = self.steps.iter().filter(|step| !step.legal).count();
+        u32::try_from(self.conflicts.len() + marked)
+            .unwrap_or(u32::MAX)
+            .saturating_add(self.unreadable)
+    }
+}
+
+fn conflicts(view: &View) -> Vec<ConflictView> {
+    let mut found = Vec::new();
+    for key in [CATEGORY, POSITION, SEVERITY] {
+        let Some(field) = view.field(&[key]) else {
+            continue;
+        };
+        let all = || {
+            core::iter::once((&field.value, &field.origin)).chain(
+                field
+                    .conflicts
+                    .iter()
+                    .map(|(value, origin)| (value, origin)),
+            )
+        };
+        // Two people who chose the same are not in conflict.
+        if all().all(|(value, _)| *value == field.value) {
+            continue;
+        }
+        let values = all().map(|(value, origin)| ConflictValue {
+            value: shown(key, value),
+            device: origin.provenance.author,
+            time_s: origin.time_s,
+        });
+        found.push(ConflictView {
+            field: key.into(),
+            values: values.collect(),
+        });
+    }
+    found
+}
+
+fn shown(key: &str, value: &Value) -> serde_json::Value {
+    let json = match key {
+        CATEGORY => serde_json::to_value(read_bytes::<Category>(value)),
+        POSITION => serde_json::to_value(read_position(value)),
+        _ => serde_json::to_value(read_severity(value)),
+    };
+    json.unwrap_or_default()
+}
+
+fn category_scalar(category: &Category) -> Scalar {
+    Scalar::Bytes(minicbor::to_vec(category).expect("writing to memory does not fail"))
+}
+
+fn severity_scalar(severity: Severity) -> Scalar {
+    Scalar::Int(match severity {
+        Severity::Minor => 0,
+        Severity::Ordinary => 1,
+        Severity::Serious => 2,
+        Severity::Urgent => 3,
+    })
+}
+
+fn read_severity(value: &Value) -> Option<Severity> {
+    let Value::Int(number) = value else {
+        return None;
+    };
+    match number {
+        0 => Some(Severity::Minor),
+        1 => Some(Severity::Ordinary),
+        2 => Some(Severity::Serious),
+        3 => Some(Severity::Urgent),
+        _ => None,
+    }
+}
+
+/// A position is one value of eight bytes, so that a latitude is never merged with another's
+/// longitude.
+pub(crate) fn position_scalar(position: Position) -> Scalar {
+    let mut bytes = position.latitude_e7().to_be_bytes().to_vec();
+    bytes.extend(position.longitude_e7().to_be_bytes());
+    Scalar::Bytes(bytes)
+}
+
+fn read_position(value: &Value) -> Option<Position> {
+    let Value::Bytes(bytes) = value else {
+        return None;
+    };
+    let (latitude, longitude) = bytes.split_first_chunk::<4>()?;
+    let longitude: [u8; 4] = longitude.try_into().ok()?;
+    Position::from_e7(i32::from_be_bytes(*latitude), i32::from_be_bytes(longitude)).ok()
+}
+
+fn read_bytes<T: for<'b> Decode<'b, ()>>(value: &Value) -> Option<T> {
+    let Value::Bytes(bytes) = value else {
+        return None;
+    };
+    minicbor::decode(bytes).ok()
+}

@@ -1,13 +1,13 @@
 //! What every other crate of Gridbeat shares: ids, time, randomness, positions, digests, privacy.
 //!
-//! - [`id`]: the ids of documents, devices, scopes, changes and blobs
-//! - [`random`]: the one source of randomness, seeded by the caller
-//! - [`time`]: wall time for people, monotonic time for waiting, the hybrid logical clock for order
-//! - [`lane`]: how urgent a piece of data is on the link
-//! - [`position`]: a point on the ground, in whole ten-millionths of a degree
-//! - [`digest`]: the sum over documents that tells whether two sides hold the same
-//! - [`redacted`]: personal values that never reach a log
-//! - [`remedy`]: what a caller should do about an error
+//! - `id`: the ids of documents, devices, scopes, changes and blobs
+//! - `random`: the one source of randomness, seeded by the caller
+//! - `time`: wall time for people, monotonic time for waiting, the hybrid logical clock for order
+//! - `lane`: how urgent a piece of data is on the link
+//! - `position`: a point on the ground, in whole ten-millionths of a degree
+//! - `digest`: the sum over documents that tells whether two sides hold the same
+//! - `redacted`: personal values that never reach a log
+//! - `remedy`: what a caller should do about an error
 //!
 //! Pure: no clock is read here, no random number drawn that was not asked of a seeded source, no
 //! I/O done.

@@ -277,7 +277,12 @@ impl Kind for IncidentKind {
                 reason: error.to_string(),
             })?;
         check_texts(&intent)?;
-        apply(intent, stamp, before, edit)
+        let state = IncidentView::of(before).state;
+        let is_report = matches!(intent, IncidentIntent::Report { .. });
+        if is_report != (state == State::Draft) {
+            return Err(not_yet_or_twice(is_report));
+        }
+        apply(intent, state, stamp, before, edit)
     }
 
     fn project(&self, view: &View) -> Projection {
@@ -378,15 +383,11 @@ fn check_texts(intent: &IncidentIntent) -> Result<(), IntentError> {
 
 fn apply(
     intent: IncidentIntent,
+    state: State,
     stamp: &Stamp,
     before: &View,
     edit: &mut Edit<'_>,
 ) -> Result<(), IntentError> {
-    let state = IncidentView::of(before).state;
-    let is_report = matches!(intent, IncidentIntent::Report { .. });
-    if is_report != (state == State::Draft) {
-        return Err(not_yet_or_twice(is_report));
-    }
     match intent {
         IncidentIntent::Report {
             category,

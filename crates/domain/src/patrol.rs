@@ -11,7 +11,7 @@ use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 use crate::FactTimes;
-use crate::fact::{self, FACTS};
+use crate::fact::{self, FACTS, Fact};
 
 /// The kind `patrol`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -376,75 +376,79 @@ impl PatrolView {
             ..Self::default()
         };
         for placed in facts {
-            let (times, by, device) = (placed.fact.times, placed.fact.by, placed.fact.device);
-            let under_way = patrol.started.is_some() && patrol.ended.is_none();
-            match placed.fact.what {
-                PatrolFact::Started { shift, transport } if patrol.started.is_none() => {
-                    (patrol.shift, patrol.by, patrol.started) = (shift, by, Some(times.best()));
-                    patrol.legs.push(LegView {
-                        transport,
-                        started: times,
-                        ended: None,
-                    });
-                }
-                PatrolFact::LegStarted { transport } if under_way => {
-                    patrol.end_leg(times.best());
-                    patrol.legs.push(LegView {
-                        transport,
-                        started: times,
-                        ended: None,
-                    });
-                }
-                PatrolFact::Paused if under_way => patrol.end_leg(times.best()),
-                PatrolFact::Ended if under_way => {
-                    patrol.end_leg(times.best());
-                    patrol.ended = Some(times.best());
-                }
-                PatrolFact::Started { .. }
-                | PatrolFact::LegStarted { .. }
-                | PatrolFact::Paused
-                | PatrolFact::Ended => patrol.out_of_place += 1,
-                PatrolFact::CheckedIn { point, position } => {
-                    let position = position.filter(|position| position.is_valid());
-                    patrol.check_ins.push(CheckInView {
-                        point,
-                        position,
-                        by,
-                        times,
-                    });
-                }
-                PatrolFact::Noted { text, position } => {
-                    let position = position.filter(|position| position.is_valid());
-                    patrol.notes.push(PatrolNoteView {
-                        text,
-                        position,
-                        by,
-                        times,
-                    });
-                }
-                PatrolFact::SegmentAdded {
-                    segment,
-                    points,
-                    from,
-                    to,
-                    length_m,
-                } => {
-                    patrol.length_m += u64::from(length_m);
-                    patrol.segments.push(SegmentView {
-                        segment,
-                        points,
-                        from,
-                        to,
-                        length_m,
-                        device,
-                    });
-                }
-            }
+            patrol.add(placed.fact);
         }
         patrol
             .segments
             .sort_by_key(|segment| (segment.from, *segment.segment.bytes()));
         patrol
+    }
+
+    fn add(&mut self, fact: Fact<PatrolFact>) {
+        let (times, by, device) = (fact.times, fact.by, fact.device);
+        let under_way = self.started.is_some() && self.ended.is_none();
+        match fact.what {
+            PatrolFact::Started { shift, transport } if self.started.is_none() => {
+                (self.shift, self.by, self.started) = (shift, by, Some(times.best()));
+                self.legs.push(LegView {
+                    transport,
+                    started: times,
+                    ended: None,
+                });
+            }
+            PatrolFact::LegStarted { transport } if under_way => {
+                self.end_leg(times.best());
+                self.legs.push(LegView {
+                    transport,
+                    started: times,
+                    ended: None,
+                });
+            }
+            PatrolFact::Paused if under_way => self.end_leg(times.best()),
+            PatrolFact::Ended if under_way => {
+                self.end_leg(times.best());
+                self.ended = Some(times.best());
+            }
+            PatrolFact::Started { .. }
+            | PatrolFact::LegStarted { .. }
+            | PatrolFact::Paused
+            | PatrolFact::Ended => self.out_of_place += 1,
+            PatrolFact::CheckedIn { point, position } => {
+                let position = position.filter(|position| position.is_valid());
+                self.check_ins.push(CheckInView {
+                    point,
+                    position,
+                    by,
+                    times,
+                });
+            }
+            PatrolFact::Noted { text, position } => {
+                let position = position.filter(|position| position.is_valid());
+                self.notes.push(PatrolNoteView {
+                    text,
+                    position,
+                    by,
+                    times,
+                });
+            }
+            PatrolFact::SegmentAdded {
+                segment,
+                points,
+                from,
+                to,
+                length_m,
+            } => {
+                self.length_m += u64::from(length_m);
+                self.segments.push(SegmentView {
+                    segment,
+                    points,
+                    from,
+                    to,
+                    length_m,
+                    device,
+                });
+            }
+        }
     }
 
     fn end_leg(&mut self, at: WallTime) {

@@ -1,0 +1,361 @@
+//! One device: its file, and what it does with it.
+//!
+//! A save is one transaction: the change, the document's cache, the rows screens query, the outbox.
+//! Only when it is committed is it reported as saved. Not here: reading (`read`), the link (`link`).
+
+use std::collections::VecDeque;
+use std::path::Path;
+
+use gridbeat_base::{
+    BlobHash, ChangeHash, DeviceId, DocumentId, Hlc, Install, Monotonic, Now, Random, Scope,
+};
+use gridbeat_document::{Actor, Kinds, Stamp};
+use gridbeat_sync_protocol::Grant;
+use rusqlite::Connection;
+
+use crate::book::Book;
+use crate::link::Link;
+use crate::store::documents::{self, Loaded, Touched};
+use crate::store::log::Intent;
+use crate::store::outbox::{self, Waiting};
+use crate::store::scopes::{self, Membership, Placement};
+use crate::store::{Store, blobs, meta, refused};
+use crate::{
+    Config, Counters, OpenError, Opening, Output, SaveError, StorageError, SyncProblem, SyncState,
+};
+
+/// One device's records, in its file.
+#[derive(Debug)]
+pub struct Device {
+    pub(crate) device: DeviceId,
+    pub(crate) install: Install,
+    pub(crate) kinds: Kinds,
+    pub(crate) random: Random,
+    pub(crate) store: Store,
+    pub(crate) book: Book,
+    // Fresh for each opening, at the first edit; and again after a refusal.
+    pub(crate) actor: Option<Actor>,
+    pub(crate) link: Option<Link>,
+    pub(crate) outputs: VecDeque<Output>,
+    pub(crate) problem: Option<SyncProblem>,
+    pub(crate) shown: SyncState,
+    pub(crate) counters: Counters,
+    opening: Opening,
+}
+
+/// A save that is durable on this device.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Saved {
+    /// The document.
+    pub document: DocumentId,
+    /// The change it was saved as.
+    pub change: ChangeHash,
+}
+
+impl Device {
+    /// Opens the file at `path`, or makes it.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]; a file that is not this device's is as it was.
+    pub fn open(
+        path: &Path,
+        config: Config,
+        kinds: Kinds,
+        random: Random,
+        now: Now,
+    ) -> Result<Self, OpenError> {
+        let Config {
+            device,
+            install,
+            file_size_max_bytes,
+            before_commit,
+        } = config;
+        let mut store = Store::open(path, file_size_max_bytes, before_commit)?;
+        let meta = meta::load(store.reader())?;
+        let was_restored = match (meta.device, meta.install) {
+            (Some(found), _) if found != device => return Err(OpenError::OtherDevice { found }),
+            (Some(_), Some(found)) => found != install,
+            (Some(_) | None, _) => false,
+        };
+        if meta.device.is_none() || was_restored {
+            store.write(|tx| meta::put_owner(tx, device, install))?;
+        }
+        let mut book = Book::load(store.reader())?;
+        if was_restored {
+            // The original goes on stamping from the same last stamp.
+            book.clock.tick(now.wall);
+        }
+        let opening = Opening {
+            is_fresh: meta.device.is_none(),
+            was_unclean: store.was_unclean(),
+            was_restored,
+        };
+        let waiting = book.waiting.changes;
+        Ok(Self {
+            device,
+            install,
+            kinds,
+            random,
+            store,
+            book,
+            actor: None,
+            link: None,
+            outputs: VecDeque::new(),
+            problem: None,
+            shown: SyncState::Offline { waiting },
+            counters: Counters::default(),
+            opening,
+        })
+    }
+
+    /// Makes a document of a kind in a scope, by a first intent.
+    ///
+    /// # Errors
+    ///
+    /// [`SaveError`]; nothing was saved then.
+    pub fn create(
+        &mut self,
+        now: Now,
+        kind: &str,
+        scope: &Scope,
+        intent: &[u8],
+    ) -> Result<Saved, SaveError> {
+        let found = self
+            .kinds
+            .find(kind)
+            .ok_or_else(|| SaveError::UnknownKind {
+                kind: kind.to_owned(),
+            })?;
+        let kind = std::sync::Arc::clone(found);
+        let mut row = *self
+            .book
+            .scopes
+            .get(scope)
+            .ok_or_else(|| SaveError::UnknownScope {
+                scope: scope.clone(),
+            })?;
+        if row.grant != Grant::Write {
+            return Err(SaveError::NotGranted);
+        }
+        let document = DocumentId::mint(now.wall, &mut self.random);
+        let action = self.action(now, intent);
+        let (saved, waiting) = self.store.write(|tx| {
+            let mut loaded = Loaded::create(tx, &kind, kind.schema_version(), document)?;
+            let proposed = Placement {
+                scope: row.id,
+                membership: Membership::Proposed,
+                heads: Vec::new(),
+            };
+            scopes::place(tx, (loaded.id, document), None, &proposed, &mut row)?;
+            action.perform(tx, &mut loaded, row.id)
+        })?;
+        self.saved(now, action.stamp.hlc, saved, waiting);
+        Ok(saved)
+    }
+
+    /// Edits a document by an intent.
+    ///
+    /// # Errors
+    ///
+    /// [`SaveError`]; nothing was saved then.
+    pub fn edit(
+        &mut self,
+        now: Now,
+        document: DocumentId,
+        intent: &[u8],
+    ) -> Result<Saved, SaveError> {
+        let action = self.action(now, intent);
+        let (book, kinds, counters) = (&self.book, &self.kinds, &mut self.counters);
+        let (saved, waiting) = self.store.write(|tx| {
+            let mut loaded = documents::load(tx, kinds, document)?
+                .ok_or(SaveError::UnknownDocument { document })?;
+            counters.documents_rebuilt += u64::from(loaded.was_rebuilt);
+            let scope = writable(tx, book, loaded.id)?.ok_or(SaveError::NotGranted)?;
+            action.perform(tx, &mut loaded, scope)
+        })?;
+        self.saved(now, action.stamp.hlc, saved, waiting);
+        Ok(saved)
+    }
+
+    /// Drops something the relay refused, once a person has seen to it; says whether it was there.
+    ///
+    /// # Errors
+    ///
+    /// [`SaveError::DiskFull`] or [`SaveError::Storage`].
+    pub fn drop_refused(&mut self, id: i64) -> Result<bool, SaveError> {
+        self.store.write(|tx| Ok(refused::delete(tx, id)?))
+    }
+
+    /// Keeps a blob (a photo, a track segment) and returns its hash.
+    ///
+    /// # Errors
+    ///
+    /// [`SaveError::DiskFull`] or [`SaveError::Storage`].
+    pub fn put_blob(&mut self, bytes: &[u8]) -> Result<BlobHash, SaveError> {
+        let hash = BlobHash::from_bytes(*blake3::hash(bytes).as_bytes());
+        self.store
+            .write(|tx| Ok::<_, SaveError>(blobs::insert(tx, hash, bytes)?))?;
+        Ok(hash)
+    }
+
+    /// Returns what was found when the file was opened.
+    pub const fn opening(&self) -> Opening {
+        self.opening
+    }
+
+    /// Returns how often something rare happened since then.
+    pub const fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Returns the device this is.
+    pub const fn device(&self) -> DeviceId {
+        self.device
+    }
+
+    /// Returns the relay's clock minus this device's, in milliseconds, when it was last measured.
+    pub const fn relay_offset_ms(&self) -> Option<i64> {
+        self.book.relay_offset_ms
+    }
+
+    /// Returns the next thing for the caller to do or to know, in order.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Returns when to call [`Self::handle_deadline`] at the latest.
+    pub fn next_deadline(&self) -> Option<Monotonic> {
+        self.link.as_ref().and_then(Link::next_deadline)
+    }
+
+    /// Limits the size of the file, or takes the limit off; as [`Config::file_size_max_bytes`].
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub fn set_file_size_max(&mut self, bytes: Option<u64>) -> Result<(), StorageError> {
+        self.store.set_size_max(bytes)
+    }
+
+    /// Brings SQLite's log into the file and empties it: for quiet moments.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`]; nothing is lost by it.
+    pub fn checkpoint(&mut self) -> Result<(), StorageError> {
+        self.store.checkpoint()
+    }
+
+    /// Closes the file, so that the next opening need not check it. Dropping a device is as safe.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`]; nothing is lost by it.
+    pub fn close(self) -> Result<(), StorageError> {
+        self.store.close()
+    }
+
+    fn action<'i>(&mut self, now: Now, intent: &'i [u8]) -> Action<'i> {
+        let random = &mut self.random;
+        // The clock itself moves on only with the commit; a stamp that fails may be given again.
+        let mut clock = self.book.clock;
+        Action {
+            actor: *self.actor.get_or_insert_with(|| Actor::mint(random)),
+            stamp: Stamp {
+                hlc: clock.tick(now.wall),
+                wall: now.wall,
+                relay_offset_ms: self.book.relay_offset_ms,
+                device: self.device,
+                fact: self.random.bytes(),
+            },
+            intent,
+        }
+    }
+
+    fn saved(&mut self, now: Now, hlc: Hlc, saved: Saved, waiting: Waiting) {
+        self.book.clock = gridbeat_base::HlcClock::from_last(hlc);
+        self.book.waiting.add(waiting.size);
+        self.outputs.push_back(Output::Changed {
+            documents: vec![saved.document],
+        });
+        self.send_waiting(now);
+        self.show(now);
+    }
+}
+
+/// One user action on its way to become a change.
+struct Action<'i> {
+    actor: Actor,
+    stamp: Stamp,
+    intent: &'i [u8],
+}
+
+impl Action<'_> {
+    /// Does the action on a document, and stores all that follows from it.
+    fn perform(
+        &self,
+        tx: &Connection,
+        loaded: &mut Loaded,
+        scope: i64,
+    ) -> Result<(Saved, Waiting), SaveError> {
+        let intent = Intent {
+            stamp: self.stamp,
+            bytes: self.intent.to_vec(),
+        };
+        let (change, waiting) = enact(tx, loaded, self.actor, &intent, scope)?;
+        loaded.store(tx, Touched::Content)?;
+        let saved = Saved {
+            document: loaded.uuid,
+            change,
+        };
+        Ok((saved, waiting))
+    }
+}
+
+/// Turns an intent into a change of a document, its log and the outbox; does not store the document.
+pub(crate) fn enact(
+    tx: &Connection,
+    loaded: &mut Loaded,
+    actor: Actor,
+    intent: &Intent,
+    scope: i64,
+) -> Result<(ChangeHash, Waiting), SaveError> {
+    let Loaded { document, log, .. } = loaded;
+    let change = document.edit(actor, &intent.bytes, &intent.stamp, &|hash| {
+        documents::provenance(log, hash)
+    })?;
+    let id = loaded.append(tx, &change, intent.stamp.device, None, Some(intent))?;
+    let waiting = Waiting {
+        change: id,
+        scope,
+        lane: loaded.kind.lane(),
+        hlc: intent.stamp.hlc,
+        size: change.bytes.len() as u64,
+    };
+    outbox::insert(tx, &waiting)?;
+    Ok((change.hash, waiting))
+}
+
+/// Finds the scope by whose grant the device may write a document.
+pub(crate) fn writable(
+    tx: &Connection,
+    book: &Book,
+    document: i64,
+) -> Result<Option<i64>, StorageError> {
+    let placements = scopes::placements(tx, document)?;
+    // A place the relay took back is the last resort: it decides on what arrives there.
+    let rank = |placement: &Placement| match placement.membership {
+        Membership::Attached => 0,
+        Membership::Proposed => 1,
+        Membership::Leaving => 2,
+    };
+    Ok(placements
+        .iter()
+        .filter(|placement| {
+            book.scope(placement.scope)
+                .is_some_and(|(_, row)| row.grant == Grant::Write)
+        })
+        .min_by_key(|placement| rank(placement))
+        .map(|placement| placement.scope))
+}

@@ -1,0 +1,326 @@
+//! Two sides that differ find out where, and each gets what it lacks.
+//!
+//! First both reconcile by ranges which documents differ; then the relay compares those, change by change.
+//! What the device lacks it takes in; what the relay lacks goes back to the outbox, whoever wrote it.
+//! The feed goes on behind where the relay began to answer, so that some entries come twice.
+
+use std::collections::VecDeque;
+
+use gridbeat_base::{Digest, DocumentId, Scope};
+use gridbeat_sync_protocol::{
+    CompareDocument, Compared, FeedChange, Grant, Held, Item, Reconciler,
+    limits::{COMPARE_CHANGES_MAX, COMPARE_DOCUMENTS_MAX},
+};
+
+use super::feed::take_in;
+use super::work::Work;
+use super::{Link, REPAIRS_MAX, welcome};
+use crate::LinkError;
+use crate::store::documents::{self, LoadFault, Loaded, Touched};
+use crate::store::log::{self, LogEntry};
+use crate::store::outbox::Waiting;
+use crate::store::scopes::{self, Membership, Placement};
+
+/// One reconciliation of a scope.
+#[derive(Debug)]
+pub(super) struct Repair {
+    reconciler: Reconciler,
+    /// Documents that differ and are not asked about yet.
+    differing: VecDeque<DocumentId>,
+    /// How many of the documents asked about are not answered.
+    unanswered: usize,
+    /// The relay's position and digest in its latest answer.
+    latest: (u64, Digest),
+    /// Whether everything could be taken in.
+    is_whole: bool,
+}
+
+/// Compares digests at a cursor; if they differ the scope is to be reconciled.
+pub(super) fn check(
+    work: &mut Work<'_>,
+    link: &mut Link,
+    scope: &Scope,
+    cursor: u64,
+    digest: Digest,
+    is_sound: bool,
+) {
+    let ours = work.book.scopes.get(scope).map(|row| row.digest);
+    let at = link.scope(scope);
+    if is_sound && cursor < at.settled {
+        at.agrees = false;
+        return;
+    }
+    at.agrees = is_sound && ours == Some(digest);
+    if at.agrees {
+        at.repairs = 0;
+    } else {
+        work.counters.digest_mismatches += 1;
+        tracing::debug!(%scope, cursor, is_sound, "differs from the relay");
+    }
+}
+
+/// Begins the reconciliations that are due: where digests differ, or the relay lacks something.
+pub(super) fn begin_due(work: &mut Work<'_>, link: &mut Link) -> Result<(), LinkError> {
+    let scopes: Vec<Scope> = link.scopes.keys().cloned().collect();
+    for scope in scopes {
+        let lags = link.lagging.values().any(|lagging| *lagging == scope);
+        let cursor = work.book.scopes.get(&scope).map_or(0, |row| row.cursor);
+        let at = link.scope(&scope);
+        let differs = !at.agrees && cursor >= at.settled;
+        if at.repair.is_some() || at.is_stuck || !(differs || lags) {
+            continue;
+        }
+        if differs && at.repairs >= REPAIRS_MAX {
+            // There is nothing more to try: a person must see to it.
+            at.is_stuck = true;
+            continue;
+        }
+        if !differs && at.lag_repairs >= REPAIRS_MAX {
+            // Held until the next session.
+            continue;
+        }
+        at.repairs += u32::from(differs);
+        at.lag_repairs += u32::from(!differs);
+        begin(work, link, &scope)?;
+    }
+    Ok(())
+}
+
+fn begin(work: &mut Work<'_>, link: &mut Link, scope: &Scope) -> Result<(), LinkError> {
+    let Some(row) = work.book.scopes.get(scope) else {
+        return Ok(());
+    };
+    let inventory = scopes::inventory(work.tx, row.id)?;
+    let items = inventory.into_iter().map(|(document, heads)| Item {
+        document,
+        digest: Digest::of_document(document, &heads),
+    });
+    let (reconciler, message) = Reconciler::initiate(items);
+    link.session.reconcile(scope, message)?;
+    work.counters.reconciliations += 1;
+    let at = link.scope(scope);
+    at.agrees = false;
+    at.repair = Some(Repair {
+        reconciler,
+        differing: VecDeque::new(),
+        unanswered: 0,
+        latest: (0, Digest::EMPTY),
+        is_whole: true,
+    });
+    Ok(())
+}
+
+/// Takes in the relay's answer to a message of range reconciliation.
+pub(super) fn step(
+    work: &Work<'_>,
+    link: &mut Link,
+    scope: &Scope,
+    message: &[u8],
+) -> Result<(), LinkError> {
+    let at = link.scopes.entry(scope.clone()).or_default();
+    let Some(repair) = &mut at.repair else {
+        return Ok(());
+    };
+    let step = repair.reconciler.step(message)?;
+    for document in step.documents() {
+        if !repair.differing.contains(&document) {
+            repair.differing.push_back(document);
+        }
+    }
+    match step.reply {
+        Some(reply) => Ok(link.session.reconcile(scope, reply)?),
+        None => ask(work, link, scope),
+    }
+}
+
+/// Asks the relay to compare the next documents; the last time also if there are none.
+fn ask(work: &Work<'_>, link: &mut Link, scope: &Scope) -> Result<(), LinkError> {
+    let Link {
+        session, scopes, ..
+    } = link;
+    let Some(repair) = scopes.get_mut(scope).and_then(|at| at.repair.as_mut()) else {
+        return Ok(());
+    };
+    let mut asked = Vec::new();
+    let mut named = 0;
+    while asked.len() < COMPARE_DOCUMENTS_MAX
+        && let Some(document) = repair.differing.front().copied()
+    {
+        let changes: Vec<_> = match documents::find(work.tx, document)? {
+            Some(id) => log::entries(work.tx, id)?
+                .into_iter()
+                .filter(|entry| entry.received.is_some())
+                .map(|entry| entry.hash)
+                .collect(),
+            None => Vec::new(),
+        };
+        if !asked.is_empty() && named + changes.len() > COMPARE_CHANGES_MAX {
+            break;
+        }
+        named += changes.len();
+        repair.differing.pop_front();
+        asked.push(CompareDocument { document, changes });
+    }
+    repair.unanswered = asked.len();
+    let is_last = repair.differing.is_empty();
+    Ok(session.compare(scope, asked, is_last)?)
+}
+
+/// Takes in what the relay has of documents that differ.
+pub(super) fn compared(
+    work: &mut Work<'_>,
+    link: &mut Link,
+    compared: Compared,
+) -> Result<(), LinkError> {
+    let scope = compared.scope;
+    let Some(row) = work.book.scopes.get(&scope) else {
+        return Ok(());
+    };
+    let (id, grant) = (row.id, row.grant);
+    let mut is_whole = true;
+    let answered = compared.documents.len();
+    for document in compared.documents {
+        is_whole &= match document.held {
+            Some(held) => merge(work, (id, grant), document.document, &held)?,
+            None => offer(work, (id, grant), document.document)?,
+        };
+    }
+    let at = link.scope(&scope);
+    at.head = at.head.max(compared.seq);
+    let Some(repair) = &mut at.repair else {
+        return Ok(());
+    };
+    repair.is_whole &= is_whole;
+    if compared.seq >= repair.latest.0 {
+        repair.latest = (compared.seq, compared.digest);
+    }
+    repair.unanswered = repair.unanswered.saturating_sub(answered);
+    if repair.unanswered == 0 && !repair.differing.is_empty() {
+        ask(work, link, &scope)?;
+    }
+    Ok(())
+}
+
+/// The scope is reconciled: its feed goes on behind `cursor`.
+pub(super) fn aligned(
+    work: &mut Work<'_>,
+    link: &mut Link,
+    scope: &Scope,
+    cursor: u64,
+) -> Result<(), LinkError> {
+    let Some(row) = work.book.scopes.get_mut(scope) else {
+        return Ok(());
+    };
+    row.cursor = cursor;
+    let id = row.id;
+    link.own.retain(|(at, seq), _| *at != id || *seq > cursor);
+    link.lagging.retain(|_, lagging| lagging != scope);
+    let at = link.scope(scope);
+    let Some(repair) = at.repair.take() else {
+        return Ok(());
+    };
+    let (seq, digest) = repair.latest;
+    at.settled = seq;
+    // An unknown kind stays unread however often it is asked for.
+    at.is_stuck = !repair.is_whole;
+    check(work, link, scope, cursor, digest, true);
+    welcome::adopt_incarnation(work, link);
+    Ok(())
+}
+
+/// Brings a document that both sides have to what both have; says whether it could.
+fn merge(
+    work: &mut Work<'_>,
+    (scope, grant): (i64, Grant),
+    uuid: DocumentId,
+    held: &Held,
+) -> Result<bool, LinkError> {
+    let loaded = match documents::load(work.tx, work.kinds, uuid) {
+        Ok(Some(loaded)) => Some(loaded),
+        Ok(None) => match documents::readable(work.kinds, &held.kind, held.schema_version) {
+            Some(kind) => Some(Loaded::create(work.tx, kind, held.schema_version, uuid)?),
+            None => None,
+        },
+        Err(LoadFault::UnknownKind(_)) => None,
+        Err(LoadFault::Storage(source)) => return Err(source.into()),
+    };
+    let Some(mut loaded) = loaded else {
+        work.counters.changes_barred += 1;
+        return Ok(false);
+    };
+    let incoming: Vec<&FeedChange> = held.changes.iter().collect();
+    let taken = take_in(work, &mut loaded, &incoming)?;
+    if grant == Grant::Write {
+        let lost: Vec<LogEntry> = held
+            .lacks
+            .iter()
+            .filter_map(|hash| loaded.log.get(hash).copied())
+            .collect();
+        offer_again(work, &mut loaded, scope, &lost)?;
+    }
+    loaded.store(work.tx, Touched::Content)?;
+    work.changed.insert(uuid);
+    let is_whole = held.heads.iter().all(|head| loaded.document.contains(head));
+    if is_whole {
+        let mut heads = held.heads.clone();
+        heads.sort_unstable();
+        let place = Placement {
+            scope,
+            membership: Membership::Attached,
+            heads,
+        };
+        work.place((loaded.id, uuid), &place)?;
+    }
+    Ok(is_whole && taken.is_whole)
+}
+
+/// Offers a document that the relay does not have in the scope; says whether that could be done.
+fn offer(
+    work: &mut Work<'_>,
+    (scope, grant): (i64, Grant),
+    uuid: DocumentId,
+) -> Result<bool, LinkError> {
+    let mut loaded = match documents::load(work.tx, work.kinds, uuid) {
+        Ok(Some(loaded)) => loaded,
+        // Neither side has it: it left both meanwhile.
+        Ok(None) => return Ok(true),
+        Err(LoadFault::UnknownKind(_)) => return Ok(false),
+        Err(LoadFault::Storage(source)) => return Err(source.into()),
+    };
+    let place = Placement {
+        scope,
+        membership: Membership::Proposed,
+        heads: Vec::new(),
+    };
+    work.place((loaded.id, uuid), &place)?;
+    if grant == Grant::Write {
+        let mut lost: Vec<LogEntry> = loaded.log.values().copied().collect();
+        lost.retain(|entry| entry.received.is_some());
+        offer_again(work, &mut loaded, scope, &lost)?;
+        loaded.store(work.tx, Touched::Provenance)?;
+    }
+    work.changed.insert(uuid);
+    Ok(true)
+}
+
+/// Puts accepted changes that the relay lost back into the outbox, whoever wrote them.
+fn offer_again(
+    work: &mut Work<'_>,
+    loaded: &mut Loaded,
+    scope: i64,
+    lost: &[LogEntry],
+) -> Result<(), LinkError> {
+    for entry in lost {
+        loaded.clear_received(work.tx, &entry.hash)?;
+        let size = log::find(work.tx, entry.id)?.map_or(0, |(_, bytes)| bytes.len() as u64);
+        work.wait(&Waiting {
+            change: entry.id,
+            scope,
+            lane: loaded.kind.lane(),
+            hlc: work.book.clock.last(),
+            size,
+        })?;
+        work.counters.changes_recovered += 1;
+    }
+    Ok(())
+}

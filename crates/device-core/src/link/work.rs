@@ -1,0 +1,210 @@
+//! One transaction of the link, and what every part of it does to documents.
+
+use std::collections::BTreeSet;
+
+use gridbeat_base::{ChangeHash, DocumentId, Now, Random};
+use gridbeat_document::{Change, Kinds};
+use gridbeat_sync_protocol::Grant;
+use rusqlite::Connection;
+
+use super::{Link, OwnEntry};
+use crate::book::Book;
+use crate::store::documents::{self, Loaded};
+use crate::store::outbox::{self, Waiting};
+use crate::store::scopes::{self, Membership, Placement};
+use crate::store::{log, sql};
+use crate::{Counters, StorageError};
+
+/// One transaction: what it may use, and what memory will be when it is committed.
+pub(super) struct Work<'a> {
+    pub(super) tx: &'a Connection,
+    pub(super) kinds: &'a Kinds,
+    pub(super) now: Now,
+    pub(super) random: &'a mut Random,
+    pub(super) book: Book,
+    pub(super) counters: Counters,
+    /// Documents that became different.
+    pub(super) changed: BTreeSet<DocumentId>,
+    /// Whether intents were replayed, so that the next edit needs a fresh actor.
+    pub(super) rebased: bool,
+}
+
+impl Work<'_> {
+    /// Puts a document into a scope, or changes its place there.
+    pub(super) fn place(
+        &mut self,
+        document: (i64, DocumentId),
+        after: &Placement,
+    ) -> Result<(), StorageError> {
+        let before = scopes::placement(self.tx, document.0, after.scope)?;
+        if before.as_ref() == Some(after) {
+            return Ok(());
+        }
+        let row = self
+            .book
+            .scope_mut(after.scope)
+            .ok_or_else(|| sql::impossible("placement.scope"))?;
+        scopes::place(self.tx, document, before.as_ref(), after, row)
+    }
+
+    /// Takes a document out of a scope.
+    pub(super) fn displace(
+        &mut self,
+        document: (i64, DocumentId),
+        before: &Placement,
+    ) -> Result<(), StorageError> {
+        let row = self
+            .book
+            .scope_mut(before.scope)
+            .ok_or_else(|| sql::impossible("placement.scope"))?;
+        scopes::displace(self.tx, document, before, row)
+    }
+
+    /// Adds a change to the outbox.
+    pub(super) fn wait(&mut self, waiting: &Waiting) -> Result<(), StorageError> {
+        if outbox::insert(self.tx, waiting)? {
+            self.book.waiting.add(waiting.size);
+        }
+        Ok(())
+    }
+
+    /// Takes a change out of the outbox; says whether it was there.
+    pub(super) fn settle(&mut self, change: i64) -> Result<bool, StorageError> {
+        let size = outbox::delete(self.tx, change)?;
+        if let Some(size) = size {
+            self.book.waiting.take(size);
+        }
+        Ok(size.is_some())
+    }
+
+    /// Takes a document out of a scope by the relay's word, but nothing that is unsent: that keeps the
+    /// document here until it has an answer.
+    pub(super) fn detach(
+        &mut self,
+        link: &Link,
+        uuid: DocumentId,
+        scope: i64,
+    ) -> Result<(), StorageError> {
+        let Some(id) = documents::find(self.tx, uuid)? else {
+            return Ok(());
+        };
+        let placements = scopes::placements(self.tx, id)?;
+        let Some(before) = placements.iter().find(|place| place.scope == scope) else {
+            return Ok(());
+        };
+        self.changed.insert(uuid);
+        let unsent = outbox::of_document(self.tx, id)?;
+        // What was just acknowledged puts it back: the entries are on their way.
+        let returns = link.own.iter().any(|((at, _), own)| {
+            *at == scope
+                && *own
+                    == OwnEntry {
+                        document: uuid,
+                        change: None,
+                    }
+        });
+        let other = placements.iter().find(|place| {
+            let grant = self.book.scope(place.scope).map(|(_, row)| row.grant);
+            place.scope != scope && grant == Some(Grant::Write)
+        });
+        let stays = match other {
+            Some(other) => {
+                for waiting in unsent.iter().filter(|waiting| waiting.scope == scope) {
+                    outbox::reroute(self.tx, waiting.change, other.scope)?;
+                }
+                returns.then_some(Membership::Proposed)
+            }
+            None if returns => Some(Membership::Proposed),
+            None if unsent.iter().any(|waiting| waiting.scope == scope) => {
+                Some(Membership::Leaving)
+            }
+            None => None,
+        };
+        match stays {
+            Some(membership) => self.place(
+                (id, uuid),
+                &Placement {
+                    scope,
+                    membership,
+                    heads: Vec::new(),
+                },
+            ),
+            None => {
+                self.displace((id, uuid), before)?;
+                self.drop_if_unplaced((id, uuid))
+            }
+        }
+    }
+
+    /// Lets a document go that was only kept for what was unsent, once nothing is.
+    pub(super) fn finish_leaving(
+        &mut self,
+        document: (i64, DocumentId),
+    ) -> Result<(), StorageError> {
+        let placements = scopes::placements(self.tx, document.0)?;
+        let leaving = |place: &&Placement| place.membership == Membership::Leaving;
+        if !placements.iter().any(|place| leaving(&place))
+            || !outbox::of_document(self.tx, document.0)?.is_empty()
+        {
+            return Ok(());
+        }
+        for place in placements.iter().filter(leaving) {
+            self.displace(document, place)?;
+            self.drop_scope_if_done(place.scope)?;
+        }
+        self.drop_if_unplaced(document)
+    }
+
+    /// Removes a document that is in no scope.
+    pub(super) fn drop_if_unplaced(
+        &mut self,
+        document: (i64, DocumentId),
+    ) -> Result<(), StorageError> {
+        if scopes::placements(self.tx, document.0)?.is_empty() {
+            documents::delete(self.tx, document.0)?;
+            self.changed.insert(document.1);
+        }
+        Ok(())
+    }
+
+    /// Forgets a scope that is not granted and in which nothing is left.
+    pub(super) fn drop_scope_if_done(&mut self, scope: i64) -> Result<(), StorageError> {
+        let Some((name, row)) = self.book.scope(scope) else {
+            return Ok(());
+        };
+        if row.grant == Grant::None && scopes::members(self.tx, scope)?.is_empty() {
+            let name = name.clone();
+            scopes::delete(self.tx, scope)?;
+            self.book.scopes.remove(&name);
+        }
+        Ok(())
+    }
+
+    /// Returns whether a change of a document is among the ancestors of `heads`, or one of them.
+    pub(super) fn is_included(
+        &self,
+        loaded: &Loaded,
+        heads: &[ChangeHash],
+        change: &Change,
+    ) -> Result<bool, StorageError> {
+        if heads.contains(&change.hash) {
+            return Ok(true);
+        }
+        // Heads do not descend from one another: an ancestor of one has no dependency among them.
+        if heads.is_empty() || change.deps.iter().any(|dep| heads.contains(dep)) {
+            return Ok(false);
+        }
+        let mut reached: BTreeSet<ChangeHash> = heads.iter().copied().collect();
+        for (entry, bytes) in log::bytes_of_all(self.tx, loaded.id)?.iter().rev() {
+            if reached.contains(&entry.hash) {
+                reached.extend(parse(bytes)?.deps);
+            }
+        }
+        Ok(reached.contains(&change.hash))
+    }
+}
+
+/// Reads a change of our own log.
+pub(super) fn parse(bytes: &[u8]) -> Result<Change, StorageError> {
+    Change::parse(bytes).map_err(|_| sql::impossible("change.bytes"))
+}

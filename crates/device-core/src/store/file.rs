@@ -1,0 +1,216 @@
+//! Opening the file: whose it is, whether it is whole, and how SQLite is to treat it.
+//!
+//! What a file is gets decided from its first 100 bytes, before SQLite sees it, so that a file that is
+//! not ours stays as it is. A fresh file is made beside its place and moved there when whole, so that
+//! no crash leaves half a one.
+
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::Path;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use super::lock::beside;
+use super::schema::{self, APPLICATION_ID, FORMAT};
+use super::sql;
+use crate::{OpenError, StorageError};
+
+/// The first SQLite whose write-ahead log does not lose commits to a reset race (fixed 2026-03-13).
+const SQLITE_VERSION_MIN: i32 = 3_051_003;
+
+/// Page cache of SQLite in KiB: holds the inner pages of every table of 10,000 documents, and keeps the
+/// whole device within its 20 MB.
+const CACHE_KIB: u32 = 2_048;
+
+/// Size to which the write-ahead log is cut back after a checkpoint, in bytes: its usual size.
+const LOG_SIZE_BYTES: u32 = 4 * 1024 * 1024;
+
+/// How long to wait for another process's lock, in ms: a person looking in with a tool.
+const BUSY_TIMEOUT_MS: u32 = 1_000;
+
+/// Prepared statements kept; there are about 60.
+const STATEMENTS_KEPT: usize = 96;
+
+/// The header of an SQLite file and what of it concerns us; offsets by <https://sqlite.org/fileformat2.html>.
+const HEADER_BYTES: usize = 100;
+const MAGIC: &[u8] = b"SQLite format 3\0";
+const FORMAT_AT: usize = 60;
+const APPLICATION_ID_AT: usize = 68;
+
+/// Opens the file at `path`, making it if there is none, and checks it if `must_check`.
+///
+/// The caller holds the file's lock.
+pub(super) fn open(path: &Path, must_check: bool) -> Result<Connection, OpenError> {
+    let found = rusqlite::version_number();
+    if found < SQLITE_VERSION_MIN {
+        return Err(OpenError::SqliteTooOld { found });
+    }
+    if fs::metadata(path).is_ok_and(|file| file.len() > 0) {
+        check_header(path)?;
+    } else {
+        create(path)?;
+    }
+    // A clean close removes the log: one that is still here is the trace of a stop in the middle.
+    let has_log = fs::metadata(beside(path, "-wal")).is_ok_and(|file| file.len() > 0);
+    let connection = connect(path)?;
+    if must_check || has_log {
+        quick_check(&connection)?;
+    }
+    Ok(connection)
+}
+
+/// Limits the file's size, or takes the limit off. SQLite never goes below the size there is.
+pub(super) fn set_size_max(
+    connection: &Connection,
+    bytes: Option<u64>,
+) -> Result<(), StorageError> {
+    /// The most SQLite knows.
+    const PAGES_MAX: u64 = 4_294_967_294;
+    let page: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    let page = u64::from(page).max(1);
+    let pages = bytes.map_or(PAGES_MAX, |bytes| (bytes / page).clamp(1, PAGES_MAX));
+    connection.pragma_update(None, "max_page_count", sql::count_bits(pages))?;
+    Ok(())
+}
+
+fn check_header(path: &Path) -> Result<(), OpenError> {
+    let mut header = [0; HEADER_BYTES];
+    let mut file = File::open(path)?;
+    match file.read_exact(&mut header) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            return Err(OpenError::NotADatabase);
+        }
+        Err(error) => return Err(error.into()),
+    }
+    if !header.starts_with(MAGIC) {
+        return Err(OpenError::NotADatabase);
+    }
+    let number = |at: usize| {
+        let bytes = header[at..at + 4]
+            .try_into()
+            .expect("four bytes of the header");
+        u32::from_be_bytes(bytes)
+    };
+    let application_id = number(APPLICATION_ID_AT);
+    if application_id != APPLICATION_ID {
+        return Err(OpenError::ForeignFile { application_id });
+    }
+    check_format(number(FORMAT_AT))
+}
+
+const fn check_format(found: u32) -> Result<(), OpenError> {
+    if found > FORMAT {
+        return Err(OpenError::Newer {
+            found,
+            known: FORMAT,
+        });
+    }
+    Ok(())
+}
+
+/// Makes an empty file of the latest format beside its place, then moves it there.
+fn create(path: &Path) -> Result<(), OpenError> {
+    let fresh = beside(path, ".new");
+    for leftover in ["", "-wal", "-shm", "-journal"] {
+        remove(&beside(&fresh, leftover))?;
+    }
+    // Of a file that is gone; SQLite would take them for the fresh one's.
+    for leftover in ["-wal", "-shm", "-journal"] {
+        remove(&beside(path, leftover))?;
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(&fresh, flags).map_err(StorageError::from)?;
+    connection
+        .execute_batch(
+            "PRAGMA page_size = 4096; PRAGMA journal_mode = DELETE; PRAGMA synchronous = FULL;",
+        )
+        .and_then(|()| connection.pragma_update(None, "application_id", APPLICATION_ID))
+        .map_err(StorageError::from)?;
+    schema::migrate(&mut connection)?;
+    connection
+        .pragma_update(None, "journal_mode", "WAL")
+        .map_err(StorageError::from)?;
+    connection
+        .close()
+        .map_err(|(_, error)| StorageError::from(error))?;
+    fs::rename(&fresh, path)?;
+    if let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
+        // Where folders cannot be opened (Windows) the move is durable without this.
+        if let Ok(folder) = File::open(folder) {
+            folder.sync_all()?;
+        }
+    }
+    Ok(())
+}
+
+fn remove(path: &Path) -> Result<(), OpenError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection, OpenError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(StorageError::from)?;
+    let configure = || -> Result<(), rusqlite::Error> {
+        // Until the format in the log is known too, closing must not write it into the file.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+        connection.execute_batch(&format!(
+            "PRAGMA busy_timeout = {BUSY_TIMEOUT_MS};
+             PRAGMA locking_mode = EXCLUSIVE;
+             PRAGMA trusted_schema = OFF;
+             PRAGMA cell_size_check = ON;
+             PRAGMA mmap_size = 0;
+             PRAGMA foreign_keys = ON;
+             PRAGMA temp_store = MEMORY;
+             PRAGMA cache_size = -{CACHE_KIB};"
+        ))?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+        Ok(())
+    };
+    configure().map_err(StorageError::from)?;
+    check_format(schema::format(&connection).map_err(busy_is_open)?)?;
+    let configure = || -> Result<(), rusqlite::Error> {
+        connection.execute_batch(&format!(
+            "PRAGMA journal_mode = WAL;
+             PRAGMA synchronous = FULL;
+             PRAGMA fullfsync = ON;
+             PRAGMA checkpoint_fullfsync = ON;
+             PRAGMA journal_size_limit = {LOG_SIZE_BYTES};"
+        ))?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+        Ok(())
+    };
+    configure().map_err(StorageError::from)?;
+    Ok(connection)
+}
+
+/// A tool that holds SQLite's own lock keeps us out as another opener does.
+fn busy_is_open(error: StorageError) -> OpenError {
+    if let StorageError::Other(source) = &error
+        && source.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
+    {
+        return OpenError::AlreadyOpen;
+    }
+    error.into()
+}
+
+fn quick_check(connection: &Connection) -> Result<(), OpenError> {
+    let finding: String = connection
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(StorageError::from)?;
+    if finding == "ok" {
+        Ok(())
+    } else {
+        Err(OpenError::Damaged { finding })
+    }
+}

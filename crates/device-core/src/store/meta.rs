@@ -1,0 +1,78 @@
+//! What the file knows as a whole, each under a key.
+
+use gridbeat_base::{DeviceId, Hlc, Incarnation, Install};
+use rusqlite::types::{FromSql, ToSql};
+use rusqlite::{Connection, params};
+
+use super::sql;
+use crate::StorageError;
+
+const DEVICE: &str = "device";
+const INSTALL: &str = "install";
+const INCARNATION: &str = "incarnation";
+const HLC: &str = "hlc";
+const RELAY_OFFSET: &str = "relay_offset_ms";
+
+/// What the file knows as a whole.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Meta {
+    pub(crate) device: Option<DeviceId>,
+    pub(crate) install: Option<Install>,
+    pub(crate) incarnation: Option<Incarnation>,
+    pub(crate) hlc: Hlc,
+    pub(crate) relay_offset_ms: Option<i64>,
+}
+
+/// Reads everything.
+pub(crate) fn load(db: &Connection) -> Result<Meta, StorageError> {
+    Ok(Meta {
+        device: value(db, DEVICE)?.map(DeviceId::from_bytes),
+        install: value(db, INSTALL)?.map(Install::from_bytes),
+        incarnation: value(db, INCARNATION)?.map(Incarnation::from_bytes),
+        hlc: value(db, HLC)?
+            .map(|bits: i64| Hlc::from_bits(bits.cast_unsigned()))
+            .unwrap_or_default(),
+        relay_offset_ms: value(db, RELAY_OFFSET)?,
+    })
+}
+
+/// Says whose file it is, on which installation.
+pub(crate) fn put_owner(
+    db: &Connection,
+    device: DeviceId,
+    install: Install,
+) -> Result<(), StorageError> {
+    put(db, DEVICE, device.bytes())?;
+    put(db, INSTALL, install.bytes())
+}
+
+/// Says which relay the cursors belong to.
+pub(crate) fn put_incarnation(db: &Connection, value: Incarnation) -> Result<(), StorageError> {
+    put(db, INCARNATION, value.bytes())
+}
+
+/// Keeps the last stamp given or seen.
+pub(crate) fn put_hlc(db: &Connection, hlc: Hlc) -> Result<(), StorageError> {
+    put(db, HLC, sql::hlc_bits(hlc))
+}
+
+/// Keeps the relay's clock minus ours.
+pub(crate) fn put_relay_offset(db: &Connection, offset_ms: i64) -> Result<(), StorageError> {
+    put(db, RELAY_OFFSET, offset_ms)
+}
+
+fn value<T: FromSql>(db: &Connection, key: &str) -> Result<Option<T>, StorageError> {
+    sql::first(db, "SELECT value FROM meta WHERE key = ?1", [key], |row| {
+        row.get(0)
+    })
+}
+
+fn put(db: &Connection, key: &str, value: impl ToSql) -> Result<(), StorageError> {
+    sql::execute(
+        db,
+        "INSERT INTO meta (key, value) VALUES (?1, ?2)
+         ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        params![key, value],
+    )?;
+    Ok(())
+}

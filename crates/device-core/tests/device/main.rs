@@ -1,0 +1,13 @@
+//! What a device does with its file and with a relay, through its public API.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod disk;
+mod kind;
+mod link;
+mod query;
+mod refusal;
+mod relay;
+mod repair;
+mod save;
+mod support;

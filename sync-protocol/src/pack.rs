@@ -10,8 +10,8 @@ use crate::DecodeError;
 use crate::limits::PACK_UNPACKED_BYTES_MAX;
 use crate::wire::{Reader, Writer, number};
 
-/// How hard to compress. 3 is zstd's own default; 19 gains a tenth on small packs and costs forty times
-/// the time, on a phone's battery.
+/// How hard to compress. 3 is zstd's own default; 19 makes packs 3 to 7 % smaller and takes 50 to 140
+/// times as long (measured on bodies of 4 to 64 KiB), on a phone's battery.
 const ZSTD_LEVEL: i32 = 3;
 
 /// Largest window a pack may ask the decoder for: 2²², [`PACK_UNPACKED_BYTES_MAX`].
@@ -27,17 +27,13 @@ const ZSTD: u64 = 1;
 
 /// Writes a body as a pack, in whichever format is smaller.
 pub(crate) fn write(out: &mut Writer, body: &[u8]) {
-    write_at_level(out, body, ZSTD_LEVEL);
-}
-
-fn write_at_level(out: &mut Writer, body: &[u8], level: i32) {
     assert!(
         body.len() <= PACK_UNPACKED_BYTES_MAX,
         "the sessions bound what is sent"
     );
     if body.len() >= COMPRESS_BYTES_MIN {
         let packed =
-            zstd::bulk::compress(body, level).expect("zstd compresses any bytes in memory");
+            zstd::bulk::compress(body, ZSTD_LEVEL).expect("zstd compresses any bytes in memory");
         // The declared size takes up to 5 bytes more than the stored form.
         if packed.len() + 5 < body.len() {
             out.array(3)

@@ -12,5 +12,6 @@ mod golden;
 mod reconciliation;
 mod relay_rules;
 mod session_pair;
+mod specification;
 mod support;
 mod windows;

@@ -54,14 +54,22 @@ impl Document {
         schema_version: u16,
         saved: &[u8],
     ) -> Result<Self, LoadError> {
-        let mut document = Self::genesis(kind, schema_version);
-        let actor = document.automerge.get_actor().clone();
-        document.automerge = load_automerge(saved)?.with_actor(actor);
-        document.size_bytes = saved.len();
-        if !document.contains(&document.genesis) {
-            return Err(LoadError::OtherKind);
-        }
-        Ok(document)
+        let actor = genesis::actor(kind.name(), schema_version);
+        let automerge = load_automerge(saved)?.with_actor(actor.to_automerge());
+        // The name of the actor stands for the kind and the version, so its change is the genesis.
+        let genesis = automerge
+            .get_changes_meta(&[])
+            .iter()
+            .find(|change| change.actor.to_bytes() == actor.bytes())
+            .map(|change| hash_of(change.hash))
+            .ok_or(LoadError::OtherKind)?;
+        Ok(Self {
+            kind: Arc::clone(kind),
+            schema_version,
+            genesis,
+            automerge,
+            size_bytes: saved.len(),
+        })
     }
 
     /// Makes a document from its log: the genesis change and then `changes`, in any order.

@@ -24,7 +24,8 @@ pub(crate) const CHANGE_REPLACED_MAX: usize = 4 * CHANGE_OPS_MAX;
 /// proportion: 5,000 changes keep each under about 10 ms. A fuller document is continued in another.
 pub const DOCUMENT_CHANGES_MAX: usize = 5_000;
 
-/// Most bytes of one saved document: five hundred times a usual one, and still one write.
+/// Most bytes of one document as the gate saves it, uncompressed: two hundred times a usual one, and
+/// still one write.
 pub const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
 
 /// Deepest nesting of containers that is read.

@@ -1,9 +1,9 @@
 //! What can be said of a change from its bytes alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use automerge::legacy::{Key, ObjectId, Op, OpType};
+use automerge::legacy::{ElementId, Key, ObjectId, Op, OpType};
 use automerge::{ObjType, ReadDoc as _, ScalarValue};
 use gridbeat_base::ChangeHash;
 
@@ -124,6 +124,30 @@ fn is_odd(value: &ScalarValue) -> bool {
     }
 }
 
+/// The name of an op: where it counts, and who made it.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) struct OpName {
+    pub(super) counter: u64,
+    pub(super) actor: Vec<u8>,
+}
+
+/// Adds the ops that an op refers to, but for earlier ones of its own change.
+fn refer(own: &OpName, start_op: u64, op: &Op, refers: &mut BTreeSet<OpName>) {
+    let element = match &op.key {
+        Key::Seq(ElementId::Id(id)) => Some(id),
+        Key::Seq(ElementId::Head) | Key::Map(_) => None,
+    };
+    for id in element.into_iter().chain(op.pred.iter()) {
+        let is_own = id.actor().to_bytes() == own.actor;
+        if !is_own || !(start_op..own.counter).contains(&id.counter()) {
+            refers.insert(OpName {
+                counter: id.counter(),
+                actor: id.actor().to_bytes().to_vec(),
+            });
+        }
+    }
+}
+
 /// A change whose form is sound: it can be decoded and does only what edits do.
 #[derive(Clone, Debug)]
 pub(super) struct Sound {
@@ -133,6 +157,8 @@ pub(super) struct Sound {
     pub(super) seq: u64,
     pub(super) start_op: u64,
     pub(super) max_op: u64,
+    /// The ops of other changes that its own replace or stand beside.
+    pub(super) refers: BTreeSet<OpName>,
     pub(super) change: automerge::Change,
 }
 
@@ -192,17 +218,21 @@ fn sound(bytes: &[u8], chunk: Chunk<'_>, layout: &Layout) -> Result<Sound, Rule>
         if change.is_empty() || change.len() > CHANGE_OPS_MAX {
             return Err(Rule::OperationCount);
         }
-        if !change
-            .decode()
-            .operations
-            .iter()
-            .all(|op| layout.allows(op))
-        {
-            return Err(Rule::ForbiddenOperation);
+        let mut refers = BTreeSet::new();
+        let ids = chunk.start_op..;
+        for (counter, op) in ids.zip(change.decode().operations) {
+            if !layout.allows(&op) {
+                return Err(Rule::ForbiddenOperation);
+            }
+            let own = OpName {
+                counter,
+                actor: chunk.actor.to_vec(),
+            };
+            refer(&own, chunk.start_op, &op, &mut refers);
         }
-        Ok(change)
+        Ok((change, refers))
     }));
-    let change = decoded.unwrap_or(Err(Rule::Undecodable))?;
+    let (change, refers) = decoded.unwrap_or(Err(Rule::Undecodable))?;
     Ok(Sound {
         hash: chunk.hash,
         deps: chunk.deps,
@@ -210,6 +240,7 @@ fn sound(bytes: &[u8], chunk: Chunk<'_>, layout: &Layout) -> Result<Sound, Rule>
         seq: chunk.seq,
         start_op: chunk.start_op,
         max_op: change.max_op(),
+        refers,
         change,
     })
 }

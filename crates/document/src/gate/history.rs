@@ -1,27 +1,36 @@
-//! What the gate must know of the changes a document has: who wrote last, and how far ops count.
+//! What the gate must know of the changes a document has: who wrote what, and what each was made on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gridbeat_base::{ChangeHash, DeviceId};
 
 use super::Rule;
-use super::form::Sound;
+use super::form::{OpName, Sound};
 use crate::change::hash_of;
 use crate::{Document, Provenance};
 
-/// The last change of an actor.
+/// One change of an actor, by the numbers of its ops.
 #[derive(Clone, Copy, Debug)]
-struct Last {
-    seq: u64,
+struct Written {
     hash: ChangeHash,
+    start_op: u64,
+    max_op: u64,
     author: Option<DeviceId>,
+}
+
+/// What a change was made on, and how far its ops count.
+#[derive(Clone, Debug)]
+struct Node {
+    deps: Vec<ChangeHash>,
+    max_op: u64,
 }
 
 /// A document's changes, by name and by actor.
 #[derive(Clone, Debug, Default)]
 pub(super) struct History {
-    max_ops: BTreeMap<ChangeHash, u64>,
-    actors: BTreeMap<Vec<u8>, Last>,
+    nodes: BTreeMap<ChangeHash, Node>,
+    /// Each actor's changes in the order of their numbers, which are dense from 1.
+    actors: BTreeMap<Vec<u8>, Vec<Written>>,
 }
 
 impl History {
@@ -29,58 +38,113 @@ impl History {
         let mut history = Self::default();
         for change in document.automerge.get_changes_meta(&[]) {
             let hash = hash_of(change.hash);
-            history.max_ops.insert(hash, change.max_op);
-            let actor = change.actor.to_bytes();
-            if history
-                .actors
-                .get(actor)
-                .is_none_or(|last| last.seq < change.seq)
-            {
-                let last = Last {
-                    seq: change.seq,
-                    hash,
-                    author: provenance(&hash).author,
-                };
-                history.actors.insert(actor.to_vec(), last);
-            }
+            let node = Node {
+                deps: change.deps.iter().map(|dep| hash_of(*dep)).collect(),
+                max_op: change.max_op,
+            };
+            history.nodes.insert(hash, node);
+            let written = Written {
+                hash,
+                start_op: change.start_op,
+                max_op: change.max_op,
+                author: provenance(&hash).author,
+            };
+            // Automerge lists changes in causal order, so an actor's come by number.
+            let actor = change.actor.to_bytes().to_vec();
+            history.actors.entry(actor).or_default().push(written);
         }
         history
     }
 
     pub(super) fn contains(&self, hash: &ChangeHash) -> bool {
-        self.max_ops.contains_key(hash)
+        self.nodes.contains_key(hash)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.max_ops.len()
+        self.nodes.len()
     }
 
     /// Takes a change in as the next of its actor. Its dependencies must be here.
     pub(super) fn push(&mut self, change: &Sound, author: DeviceId) -> Result<(), Rule> {
-        let last = self.actors.get(change.actor.bytes().as_slice()).copied();
-        if let Some(owner) = last.and_then(|last| last.author)
+        let actor = change.actor.bytes().as_slice();
+        let written = self.actors.get(actor).map_or(&[][..], Vec::as_slice);
+        if let Some(owner) = written.last().and_then(|last| last.author)
             && owner != author
         {
             return Err(Rule::ActorOfAnother);
         }
-        if change.seq != last.map_or(1, |last| last.seq + 1) {
+        if change.seq != written.len() as u64 + 1 {
             return Err(Rule::WrongSequence);
         }
-        if last.is_some_and(|last| !change.deps.contains(&last.hash)) {
+        if written
+            .last()
+            .is_some_and(|last| !change.deps.contains(&last.hash))
+        {
             return Err(Rule::BadDependencies);
         }
         // Each dependency's last op is above those of its own dependencies, so these suffice.
-        let reached = change.deps.iter().filter_map(|dep| self.max_ops.get(dep));
-        if change.start_op != reached.max().copied().unwrap_or(0) + 1 {
+        let nodes = change.deps.iter().filter_map(|dep| self.nodes.get(dep));
+        let reached = nodes.map(|node| node.max_op).max().unwrap_or(0);
+        if change.start_op != reached + 1 {
             return Err(Rule::WrongStart);
         }
-        self.max_ops.insert(change.hash, change.max_op);
-        let last = Last {
-            seq: change.seq,
+        let wanted: Option<BTreeSet<_>> = change.refers.iter().map(|op| self.writer(op)).collect();
+        if !wanted.is_some_and(|wanted| self.is_past(&change.deps, wanted)) {
+            return Err(Rule::UnknownReference);
+        }
+        let node = Node {
+            deps: change.deps.clone(),
+            max_op: change.max_op,
+        };
+        self.nodes.insert(change.hash, node);
+        let written = Written {
             hash: change.hash,
+            start_op: change.start_op,
+            max_op: change.max_op,
             author: Some(author),
         };
-        self.actors.insert(change.actor.bytes().to_vec(), last);
+        self.actors.entry(actor.to_vec()).or_default().push(written);
         Ok(())
+    }
+
+    /// Takes back what was pushed last.
+    pub(super) fn pop(&mut self, change: &Sound) {
+        self.nodes.remove(&change.hash);
+        let actor = change.actor.bytes().as_slice();
+        if let Some(written) = self.actors.get_mut(actor) {
+            written.pop();
+            if written.is_empty() {
+                self.actors.remove(actor);
+            }
+        }
+    }
+
+    /// Finds the change that holds an op: how far its ops count, and its name.
+    fn writer(&self, op: &OpName) -> Option<(u64, ChangeHash)> {
+        let written = self.actors.get(&op.actor)?;
+        let place = written.partition_point(|change| change.max_op < op.counter);
+        let change = written.get(place)?;
+        (change.start_op <= op.counter).then_some((change.max_op, change.hash))
+    }
+
+    /// Returns whether every wanted change is among `heads` and what they were made on.
+    fn is_past(&self, heads: &[ChangeHash], mut wanted: BTreeSet<(u64, ChangeHash)>) -> bool {
+        let mut ways = heads.to_vec();
+        let mut seen = BTreeSet::new();
+        while let Some((least, _)) = wanted.first().copied() {
+            let Some(hash) = ways.pop() else {
+                return false;
+            };
+            if let Some(node) = self.nodes.get(&hash)
+                && seen.insert(hash)
+            {
+                wanted.remove(&(node.max_op, hash));
+                // Ops count up along every way, so nothing wanted lies further back than the least.
+                if node.max_op > least {
+                    ways.extend_from_slice(&node.deps);
+                }
+            }
+        }
+        true
     }
 }

@@ -26,6 +26,8 @@ pub enum Rule {
     WrongSequence,
     /// Its first operation is not the one after the last of its dependencies.
     WrongStart,
+    /// It builds on an operation that is not in what it was made on.
+    UnknownReference,
     /// It makes, replaces or deletes a container, or does something no kind's edit does.
     ForbiddenOperation,
     /// The document has as many changes or bytes as it may have.
@@ -50,6 +52,7 @@ impl Rule {
             Self::BadDependencies => "bad_dependencies",
             Self::WrongSequence => "wrong_sequence",
             Self::WrongStart => "wrong_start_operation",
+            Self::UnknownReference => "unknown_reference",
             Self::ForbiddenOperation => "forbidden_operation",
             Self::DocumentFull => "document_full",
             Self::Breaks => "breaks_document",
@@ -80,7 +83,10 @@ impl Rule {
                 en: "the change was not written by this device",
                 zh: "本次修改不是由该设备产生的",
             },
-            Self::BadDependencies | Self::WrongSequence | Self::WrongStart => Words {
+            Self::BadDependencies
+            | Self::WrongSequence
+            | Self::WrongStart
+            | Self::UnknownReference => Words {
                 en: "the change does not follow from the record's history",
                 zh: "本次修改与记录的历史不衔接",
             },

@@ -108,19 +108,35 @@ impl<'a> Trial<'a> {
         if candidates.is_empty() {
             return Ok(());
         }
-        let mut history = self.history.clone();
-        for candidate in candidates {
-            history.push(&candidate.sound, candidate.author)?;
+        let mut pushed = Vec::with_capacity(candidates.len());
+        let passed = candidates
+            .iter()
+            .try_for_each(|candidate| {
+                self.history.push(&candidate.sound, candidate.author)?;
+                pushed.push(*candidate);
+                Ok(())
+            })
+            .and_then(|()| self.passes(candidates));
+        match passed {
+            Ok(passed) => {
+                self.document.automerge = passed.automerge;
+                self.document.size_bytes = passed.size_bytes;
+                Ok(())
+            }
+            Err(rule) => {
+                for candidate in pushed.iter().rev() {
+                    self.history.pop(&candidate.sound);
+                }
+                Err(rule)
+            }
         }
-        if self.from == Side::Device && history.len() > DOCUMENT_CHANGES_MAX {
+    }
+
+    fn passes(&self, candidates: &[&Candidate]) -> Result<Passed, Rule> {
+        if self.from == Side::Device && self.history.len() > DOCUMENT_CHANGES_MAX {
             return Err(Rule::DocumentFull);
         }
-        let passed = catch_unwind(AssertUnwindSafe(|| self.try_on_copy(candidates)))
-            .unwrap_or(Err(Rule::Breaks))?;
-        self.document.automerge = passed.automerge;
-        self.document.size_bytes = passed.size_bytes;
-        self.history = history;
-        Ok(())
+        catch_unwind(AssertUnwindSafe(|| self.try_on_copy(candidates))).unwrap_or(Err(Rule::Breaks))
     }
 
     fn try_on_copy(&self, candidates: &[&Candidate]) -> Result<Passed, Rule> {
@@ -150,7 +166,8 @@ impl<'a> Trial<'a> {
                 latest = Some(after);
             }
         }
-        let saved = copy.save();
+        // Compressing is the dear part of saving, and hides nothing that loading would find.
+        let saved = copy.save_nocompress();
         let loaded = load_automerge(&saved).map_err(|_| Rule::Breaks)?;
         let after: View = latest.unwrap_or_else(|| view(&copy));
         if loaded.get_heads() != copy.get_heads() || view(&loaded) != after {

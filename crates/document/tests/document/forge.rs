@@ -9,6 +9,7 @@ pub(crate) struct Forged {
     pub(crate) actor: Vec<u8>,
     pub(crate) seq: u64,
     pub(crate) start_op: u64,
+    pub(crate) others: Vec<Vec<u8>>,
     pub(crate) message: &'static [u8],
     pub(crate) columns: Vec<(u8, Vec<u8>)>,
     pub(crate) extra: &'static [u8],
@@ -32,6 +33,7 @@ impl Forged {
             actor: vec![3; 16],
             seq: 1,
             start_op: 8,
+            others: Vec::new(),
             message: b"",
             columns: vec![
                 (0x15, text),
@@ -56,7 +58,11 @@ impl Forged {
         body.push(0);
         uleb(self.message.len() as u64, &mut body);
         body.extend(self.message);
-        body.push(0);
+        uleb(self.others.len() as u64, &mut body);
+        for other in &self.others {
+            uleb(other.len() as u64, &mut body);
+            body.extend(other);
+        }
         uleb(self.columns.len() as u64, &mut body);
         for (spec, bytes) in &self.columns {
             uleb(u64::from(*spec), &mut body);

@@ -141,6 +141,37 @@ fn a_forged_next_number_is_refused() {
 }
 
 #[test]
+fn a_change_may_not_build_on_what_it_does_not_depend_on() {
+    let (mut one, mut other) = (Replica::new(1), Replica::new(3));
+    let seen = one.edit(json!({"field": ["free", "1"]}));
+    let unseen = other.edit(json!({"field": ["free", "2"]}));
+    let genesis = one.document.change(&seen.deps[0]).unwrap();
+    // It replaces the second device's value, but names only the first's change as its base.
+    let mut forged = Forged::put(&one, "free")
+        .column(0x01, &[0x7f, 2])
+        .column(0x02, &[0x7f, 1])
+        .column(0x70, &[0x7f, 1])
+        .column(0x71, &[0x7f, 1])
+        .column(0x73, &[0x7f, 8]);
+    forged.others = vec![vec![3; 16], genesis.bytes[12..28].to_vec()];
+    assert!(forged.others.is_sorted());
+    forged.actor = vec![4; 16];
+    forged.start_op = 9;
+    let mut document = Document::genesis(&sheet(), VERSION);
+    let offered = [(seen, device(1)), (unseen, device(3))];
+    offer(&mut document, &offered, Side::Device);
+    let verdict = admit_bytes(&mut document, &forged.bytes(), device(4));
+    assert_eq!(refused(&verdict), &Rule::UnknownReference);
+    forged.deps = document
+        .heads()
+        .iter()
+        .map(|head| head.bytes().to_vec())
+        .collect();
+    let verdict = admit_bytes(&mut document, &forged.bytes(), device(4));
+    assert!(matches!(verdict, Verdict::Admitted(_)), "{verdict:?}");
+}
+
+#[test]
 fn a_second_first_change_of_an_actor_is_refused() {
     let (mut one, mut clone) = (Replica::new(1), Replica::new(1));
     let (kept, other) = (one.edit(first()), clone.edit(json!({"text": "x"})));
@@ -214,6 +245,7 @@ fn every_rule_has_a_code_of_its_own_and_words() {
         Rule::BadDependencies,
         Rule::WrongSequence,
         Rule::WrongStart,
+        Rule::UnknownReference,
         Rule::ForbiddenOperation,
         Rule::DocumentFull,
         Rule::Breaks,
@@ -281,6 +313,10 @@ fn forged_operations_are_refused_by_the_rule_they_break() {
     let base = Replica::new(1);
     let put = |key| Forged::put(&base, key);
     let column = |spec, bytes: &[u8]| put("free").column(spec, bytes);
+    let replaces = |counter| {
+        let one = column(0x70, &[0x7f, 1]).column(0x71, &[0x7f, 0]);
+        one.column(0x73, &[0x7f, counter])
+    };
     let million_rows = [0xc0, 0x84, 0x3d, 1];
     check_forged(&[
         (column(0x42, &million_rows), Rule::OperationCount),
@@ -306,6 +342,9 @@ fn forged_operations_are_refused_by_the_rule_they_break() {
         ),
         (put("facts"), Rule::ForbiddenOperation),
         (put("count"), Rule::ForbiddenOperation),
+        // It replaces an op of its own actor that is not there, and one of its own to come.
+        (replaces(5), Rule::UnknownReference),
+        (replaces(8), Rule::UnknownReference),
         (
             put("facts").column(0x42, &[0x7f, 3]),
             Rule::ForbiddenOperation,

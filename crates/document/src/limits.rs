@@ -8,9 +8,8 @@ pub const CHANGE_BYTES_MAX: usize = 64 * 1024;
 
 /// Most operations of one change; a letter of text is one.
 ///
-/// Ops cost about 1 KB of memory each while they are applied, and run-length encoding lets 66 bytes
-/// name millions: this bounds a change to some 2 MB. The longest texts officers may file have 1,000
-/// characters.
+/// Every op takes memory once it is decoded, and run-length encoding lets 66 bytes name as many as
+/// take 4 GB (measured with Automerge 0.12). Twice the longest text a person may file.
 pub const CHANGE_OPS_MAX: usize = 2_000;
 
 /// Most earlier operations that those of one change may replace together.
@@ -20,8 +19,9 @@ pub(crate) const CHANGE_REPLACED_MAX: usize = 4 * CHANGE_OPS_MAX;
 
 /// Most changes of one document.
 ///
-/// An incident has about 8, a patrol about 60. Loading, merging and checking cost time in
-/// proportion: 5,000 changes keep each under about 10 ms. A fuller document is continued in another.
+/// A usual one has 8 to 60. Loading, reading and checking cost time in proportion: at this limit 33,
+/// 14 and 80 ms, against 0.2, 0.04 and 0.7 ms for 20 changes (measured, release build, 2 cores). A
+/// full document is continued in another.
 pub const DOCUMENT_CHANGES_MAX: usize = 5_000;
 
 /// Most bytes of one document as the gate saves it, uncompressed: two hundred times a usual one, and

@@ -20,7 +20,7 @@ pub(crate) const CHANGE_REPLACED_MAX: usize = 4 * CHANGE_OPS_MAX;
 /// Most changes of one document.
 ///
 /// A usual one has 8 to 60. Loading, reading and checking cost time in proportion: at this limit 33,
-/// 14 and 80 ms, against 0.2, 0.04 and 0.7 ms for 20 changes (measured, release build, 2 cores). A
+/// 14 and 80 ms, against 0.2, 0.04 and 1 ms for 20 changes (measured, release build, 2 cores). A
 /// full document is continued in another.
 pub const DOCUMENT_CHANGES_MAX: usize = 5_000;
 

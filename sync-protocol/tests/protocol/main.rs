@@ -9,6 +9,7 @@ mod device_rules;
 mod disorder;
 mod frames;
 mod golden;
+mod hostile;
 mod reconciliation;
 mod relay_rules;
 mod session_pair;

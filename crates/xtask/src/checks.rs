@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
 use crate::advisories;
-use crate::tally::Tally;
+use crate::tally::{Runner, Tally};
 use crate::workshop::{Workshop, run_counting_tests};
 
 /// Seeds of the simulator in one run: as many as a few minutes of two cores allow.
@@ -168,30 +168,29 @@ fn doc(workshop: &Workshop) -> anyhow::Result<Outcome> {
 
 fn tests(workshop: &Workshop) -> anyhow::Result<Outcome> {
     let gridbeat = workshop.programs()?.gridbeat()?;
-    let mut command = if workshop.has_cargo_command("nextest") {
-        workshop.cargo(&["nextest", "run", "--workspace", "--no-fail-fast"])
+    let (runner, mut command) = if workshop.has_cargo_command("nextest") {
+        let arguments = ["nextest", "run", "--workspace", "--no-fail-fast"];
+        (Runner::Nextest, workshop.cargo(&arguments))
     } else {
         // Documentation tests have a step of their own, hence the list of targets.
-        workshop.cargo(&[
-            "test",
-            "--workspace",
-            "--no-fail-fast",
-            "--lib",
-            "--bins",
-            "--tests",
-            "--examples",
-        ])
+        let targets = ["--lib", "--bins", "--tests", "--examples"];
+        let mut command = workshop.cargo(&["test", "--workspace", "--no-fail-fast"]);
+        command.args(targets);
+        (Runner::Cargo, command)
     };
     // A snapshot that differs is a failure here, never a file to accept.
     command
         .env("INSTA_UPDATE", "no")
         .env("GRIDBEAT_BIN", gridbeat);
-    Ok(Outcome::Ran(run_counting_tests(&mut command)?))
+    Ok(Outcome::Ran(run_counting_tests(runner, &mut command)?))
 }
 
 fn doctests(workshop: &Workshop) -> anyhow::Result<Outcome> {
     let mut command = workshop.cargo(&["test", "--workspace", "--doc", "--no-fail-fast"]);
-    Ok(Outcome::Ran(run_counting_tests(&mut command)?))
+    Ok(Outcome::Ran(run_counting_tests(
+        Runner::Cargo,
+        &mut command,
+    )?))
 }
 
 fn examples(workshop: &Workshop) -> anyhow::Result<Outcome> {

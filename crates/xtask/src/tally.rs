@@ -2,6 +2,15 @@
 
 use std::ops::AddAssign;
 
+/// Who runs tests and sums them up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Runner {
+    /// `cargo test`: one sum for each binary.
+    Cargo,
+    /// `cargo nextest`: one sum.
+    Nextest,
+}
+
 /// How many tests passed and failed.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Tally {
@@ -22,23 +31,27 @@ impl Tally {
         failed: 1,
     };
 
-    /// Reads the summary line of cargo-nextest or of one `cargo test` binary; zero for other lines.
+    /// Reads a line of a test runner's; zero for lines that do not sum up.
+    ///
+    /// Each runner has its own, because cargo-nextest shows what a failed test binary printed, sums
+    /// and all:
     ///
     /// ```text
     ///      Summary [   0.015s] 5 tests run: 3 passed (1 slow), 1 failed, 1 timed out, 0 skipped
     /// test result: ok. 5 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.03s
     /// ```
-    pub(crate) fn of_line(line: &str) -> Self {
+    pub(crate) fn of_line(runner: Runner, line: &str) -> Self {
         let plain = without_colours(line);
         let plain = plain.trim_start();
-        let counts = if let Some(rest) = plain.strip_prefix("test result: ") {
-            rest.split_once(". ").map(|(_verdict, counts)| counts)
-        } else if plain.starts_with("Summary [") {
-            let run = plain.find("tests run: ").map(|at| at + "tests run: ".len());
-            let one = plain.find("test run: ").map(|at| at + "test run: ".len());
-            run.or(one).and_then(|at| plain.get(at..))
-        } else {
-            None
+        let counts = match runner {
+            Runner::Cargo => plain
+                .strip_prefix("test result: ")
+                .and_then(|rest| rest.split_once(". "))
+                .map(|(_verdict, counts)| counts),
+            Runner::Nextest => plain
+                .strip_prefix("Summary [")
+                .and_then(|rest| rest.split_once(" run: "))
+                .map(|(_time, counts)| counts),
         };
         let mut tally = Self::default();
         for count in counts.into_iter().flat_map(|c| c.split([',', ';', '('])) {
@@ -83,51 +96,40 @@ fn without_colours(line: &str) -> String {
 mod tests {
     use super::*;
 
-    fn check(line: &str, passed: u64, failed: u64) {
-        assert_eq!(Tally::of_line(line), Tally { passed, failed }, "{line}");
+    fn check(runner: Runner, line: &str, passed: u64, failed: u64) {
+        let expected = Tally { passed, failed };
+        assert_eq!(Tally::of_line(runner, line), expected, "{line}");
     }
 
     #[test]
     fn a_summary_of_nextest_is_counted() {
-        check(
-            "     Summary [   0.015s] 5 tests run: 5 passed, 0 skipped",
-            5,
-            0,
-        );
-        check(
-            "     Summary [   0.015s] 1 test run: 1 passed, 0 skipped",
-            1,
-            0,
-        );
-        check(
-            "     Summary [   0.015s] 5 tests run: 3 passed (1 slow), 1 failed, 1 timed out, 2 skipped",
-            3,
-            2,
-        );
-        check(
-            "\u{1b}[32;1m     Summary\u{1b}[0m [   0.015s] \u{1b}[1m5\u{1b}[0m tests run: \u{1b}[1m5\u{1b}[0m \u{1b}[32;1mpassed\u{1b}[0m, \u{1b}[1m0\u{1b}[0m skipped",
-            5,
-            0,
-        );
+        let all = "     Summary [   0.015s] 5 tests run: 5 passed, 0 skipped";
+        check(Runner::Nextest, all, 5, 0);
+        let one = "     Summary [   0.015s] 1 test run: 1 passed, 0 skipped";
+        check(Runner::Nextest, one, 1, 0);
+        let bad = "     Summary [   0.015s] 5 tests run: 3 passed (1 slow), 1 failed, 1 timed out, 2 skipped";
+        check(Runner::Nextest, bad, 3, 2);
+        let coloured = "\u{1b}[32;1m     Summary\u{1b}[0m [   0.015s] \u{1b}[1m5\u{1b}[0m tests run: \u{1b}[1m5\u{1b}[0m \u{1b}[32;1mpassed\u{1b}[0m, \u{1b}[1m0\u{1b}[0m skipped";
+        check(Runner::Nextest, coloured, 5, 0);
     }
 
     #[test]
     fn a_result_of_cargo_test_is_counted() {
-        check(
-            "test result: ok. 7 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.03s",
-            7,
-            0,
-        );
-        check(
-            "test result: FAILED. 7 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out",
-            7,
-            2,
-        );
+        let all = "test result: ok. 7 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.03s";
+        check(Runner::Cargo, all, 7, 0);
+        let bad = "test result: FAILED. 7 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out";
+        check(Runner::Cargo, bad, 7, 2);
     }
 
     #[test]
-    fn any_other_line_counts_nothing() {
-        check("test tally::tests::a_summary ... ok", 0, 0);
-        check("5 passed, 0 failed", 0, 0);
+    fn what_a_test_printed_is_not_counted() {
+        check(Runner::Cargo, "test tally::tests::a_summary ... ok", 0, 0);
+        check(
+            Runner::Nextest,
+            "    test result: FAILED. 0 passed; 1 failed",
+            0,
+            0,
+        );
+        check(Runner::Cargo, "5 passed, 0 failed", 0, 0);
     }
 }

@@ -10,7 +10,7 @@ use std::thread;
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 
-use crate::tally::Tally;
+use crate::tally::{Runner, Tally};
 
 /// The repository, and what was built in it so far.
 pub(crate) struct Workshop {
@@ -144,7 +144,7 @@ impl Programs {
 /// Runs a command to its end, printing what it prints and counting the tests it reports.
 ///
 /// A command that fails without reporting a failed test counts as one failed.
-pub(crate) fn run_counting_tests(command: &mut Command) -> anyhow::Result<Tally> {
+pub(crate) fn run_counting_tests(runner: Runner, command: &mut Command) -> anyhow::Result<Tally> {
     let name = format!("{command:?}");
     let mut child = command
         .stdin(Stdio::null())
@@ -155,8 +155,8 @@ pub(crate) fn run_counting_tests(command: &mut Command) -> anyhow::Result<Tally>
     let stdout = child.stdout.take().context("no standard output")?;
     let stderr = child.stderr.take().context("no standard error")?;
     let mut tally = thread::scope(|scope| {
-        let errors = scope.spawn(|| echo(stderr, std::io::stderr()));
-        let mut tally = echo(stdout, std::io::stdout())?;
+        let errors = scope.spawn(|| echo(runner, stderr, std::io::stderr()));
+        let mut tally = echo(runner, stdout, std::io::stdout())?;
         match errors.join() {
             Ok(result) => tally += result?,
             Err(_panic) => bail!("the reader of standard error panicked"),
@@ -171,13 +171,13 @@ pub(crate) fn run_counting_tests(command: &mut Command) -> anyhow::Result<Tally>
 }
 
 /// Copies lines from `from` to `to` as they come, and counts the tests they report.
-fn echo(from: impl Read, mut to: impl Write) -> anyhow::Result<Tally> {
+fn echo(runner: Runner, from: impl Read, mut to: impl Write) -> anyhow::Result<Tally> {
     let mut reader = BufReader::new(from);
     let mut tally = Tally::default();
     let mut line = Vec::new();
     while reader.read_until(b'\n', &mut line)? > 0 {
         to.write_all(&line)?;
-        tally += Tally::of_line(&String::from_utf8_lossy(&line));
+        tally += Tally::of_line(runner, &String::from_utf8_lossy(&line));
         line.clear();
     }
     to.flush()?;

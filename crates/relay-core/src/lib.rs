@@ -1,17 +1,44 @@
 //! The relay's brain: sessions, admission, sequencing, fan-out. No I/O.
 //!
-//! - `task`: what is asked of storage, and what storage answers
-//! - `batch`: what one admission cycle makes durable, in one transaction
-//! - `record`: a document as a row, written in the commit of the change
+//! - `relay`: the state machine over all sessions, and its inputs
+//! - `output`: what it wants done
+//! - `greet`: the first answer of a session, and rights that change
+//! - `cycle`, `admission`, `working`: from pushes to one batch, and from the commit to the answers
+//! - `fan`: what is committed, to every session that is fed it
+//! - `repair`: reconciliations
+//! - `marks`: where devices stand
+//! - `task`, `batch`, `record`: what is asked of storage, and what storage answers
+//! - `config`, `counters`, `reasons`, `session`: what the names say
+//!
+//! A store answers tasks; see `gridbeat-relay-store`. Pure: no clock is read here, no I/O done, and
+//! nothing is kept for a document that is not being worked on.
 
+mod admission;
 mod batch;
+mod config;
+mod counters;
+mod cycle;
+mod fan;
+mod greet;
+mod marks;
+mod output;
+mod reasons;
 mod record;
+mod relay;
+mod repair;
+mod session;
 mod task;
+mod working;
 
 pub use batch::{
     Batch, DocumentState, DocumentWrite, EntryKind, Mark, NewChange, NewEntry, RefusedChange,
 };
+pub use config::Config;
+pub use counters::Counters;
+pub use output::{Output, PlaceError};
 pub use record::{RecordFields, RecordRow};
+pub use relay::Relay;
+pub use session::SessionId;
 pub use task::{
     Answer, ComparedWith, Comparison, Greeting, Inventory, LoggedChange, Page, Right, Rights,
     ScopePosition, StoreFault, StoredChange, StoredDocument, StoredEntry, Task, TaskId,

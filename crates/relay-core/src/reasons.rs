@@ -1,0 +1,162 @@
+//! Why the relay refuses a change or ends a session: stable codes, and words for people.
+
+use std::time::Duration;
+
+use gridbeat_document::{Rule, Words};
+use gridbeat_sync_protocol::{
+    Close, Reason,
+    limits::{REASON_CODE_BYTES_MAX, REASON_TEXT_BYTES_MAX},
+};
+
+/// A reason of the relay's own, beside the rules of the gate.
+pub(crate) struct Why {
+    pub(crate) code: &'static str,
+    words: Words,
+}
+
+impl Why {
+    const fn new(code: &'static str, en: &'static str, zh: &'static str) -> Self {
+        let words = Words { en, zh };
+        Self { code, words }
+    }
+
+    /// Returns the reason as it travels.
+    pub(crate) fn reason(&self) -> Reason {
+        reason(self.code, self.words)
+    }
+
+    /// Returns the end of a session for this reason.
+    pub(crate) fn close(&self, retry_after: Duration) -> Close {
+        // A started second is waited for: 0 means at once.
+        let started = u64::from(retry_after.subsec_nanos() > 0);
+        let seconds = retry_after.as_secs().saturating_add(started);
+        Close {
+            reason: self.reason(),
+            retry_after_s: u32::try_from(seconds).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+/// How long a device that may not come in should stay away: long enough that it costs nothing, short
+/// enough that it comes in within an hour of being let in again.
+pub(crate) const RETRY_AFTER_DENIED: Duration = Duration::from_secs(3600);
+
+pub(crate) const SCOPE_NOT_GRANTED: Why = Why::new(
+    "scope_not_granted",
+    "this device may not write in this area",
+    "本设备无权在该区域写入",
+);
+pub(crate) const UNKNOWN_KIND: Why = Why::new(
+    "unknown_kind",
+    "the relay does not know this kind of record",
+    "服务端不支持此类记录",
+);
+pub(crate) const UNKNOWN_SCHEMA: Why = Why::new(
+    "unknown_schema",
+    "the relay does not know this version of the record",
+    "服务端不支持此版本的记录",
+);
+pub(crate) const OTHER_KIND: Why = Why::new(
+    "other_kind",
+    "the record exists as one of another kind",
+    "该记录已作为其他类型存在",
+);
+pub(crate) const NOT_IN_SCOPE: Why = Why::new(
+    "document_not_in_scope",
+    "the record is not, or no longer, in this area",
+    "该记录不在或已不在该区域",
+);
+pub(crate) const DOCUMENT_FULL: Why = Why::new(
+    "document_full",
+    "the record is full; please continue in a new one",
+    "该记录已满，请新建记录继续",
+);
+pub(crate) const DOCUMENT_UNREADABLE: Why = Why::new(
+    "document_unreadable",
+    "the relay cannot read its copy of the record; please report this",
+    "服务端无法读取该记录的副本，请报告",
+);
+pub(crate) const TOO_MANY_DOCUMENTS: Why = Why::new(
+    "too_many_documents",
+    "this device has begun more records than allowed in an hour",
+    "本设备一小时内新建的记录过多",
+);
+pub(crate) const DEVICE_UNKNOWN: Why = Why::new(
+    "device_unknown",
+    "this device is not enrolled at this relay",
+    "本设备未在该服务端登记",
+);
+pub(crate) const DEVICE_REVOKED: Why = Why::new(
+    "device_revoked",
+    "this device is no longer allowed; please ask the operator",
+    "本设备的使用权限已被撤销，请联系管理员",
+);
+pub(crate) const GRANTS_CHANGED: Why = Why::new(
+    "grants_changed",
+    "what this device may do has changed; connecting again",
+    "本设备的权限已变更，正在重新连接",
+);
+pub(crate) const RELAY_DRAINING: Why = Why::new(
+    "relay_restarting",
+    "the relay is restarting",
+    "服务端正在重启",
+);
+pub(crate) const STORAGE_FULL: Why = Why::new(
+    "relay_storage_full",
+    "the relay has no space left; nothing is lost on this device",
+    "服务端存储空间已满，本设备上的数据不会丢失",
+);
+pub(crate) const STORAGE_FAILED: Why = Why::new(
+    "relay_storage_failed",
+    "the relay could not store or read; nothing is lost on this device",
+    "服务端存储发生故障，本设备上的数据不会丢失",
+);
+pub(crate) const RECONCILE_MALFORMED: Why = Why::new(
+    "reconcile_malformed",
+    "the device's reconciliation cannot be read",
+    "设备发来的核对信息无法识别",
+);
+pub(crate) const INTERNAL: Why = Why::new(
+    "internal",
+    "the relay could not go on with this session",
+    "服务端内部错误，连接已断开",
+);
+
+/// Returns a rule of the gate as it travels.
+pub(crate) fn of_rule(rule: &Rule) -> Reason {
+    reason(rule.code(), rule.words())
+}
+
+/// A kind's own code and words are as long as it likes, a frame's are not.
+fn reason(code: &str, words: Words) -> Reason {
+    Reason {
+        code: clip(code, REASON_CODE_BYTES_MAX),
+        en: clip(words.en, REASON_TEXT_BYTES_MAX),
+        zh: clip(words.zh, REASON_TEXT_BYTES_MAX),
+    }
+}
+
+fn clip(text: &str, bytes_max: usize) -> String {
+    text[..text.floor_char_boundary(bytes_max)].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_cut_between_characters() {
+        assert_eq!(clip("记录", 4), "记");
+        assert_eq!(clip("记录", 6), "记录");
+        assert_eq!(clip("", 6), "");
+    }
+
+    #[test]
+    fn a_started_second_is_waited_for() {
+        let after = |retry| INTERNAL.close(retry).retry_after_s;
+        assert_eq!(after(Duration::ZERO), 0);
+        assert_eq!(after(Duration::from_millis(1)), 1);
+        assert_eq!(after(Duration::from_secs(2)), 2);
+        assert_eq!(after(Duration::MAX), u32::MAX);
+    }
+}

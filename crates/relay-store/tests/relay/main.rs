@@ -1,0 +1,15 @@
+//! The relay over a real SQLite file, in conversation with hand-fed devices.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot set up fails by that"
+)]
+
+mod admission;
+mod device;
+mod feed;
+mod greeting;
+mod note;
+mod repair;
+mod trouble;
+mod world;

@@ -7,6 +7,8 @@
 //! - [`outage`](Outage): what congestion control must know about a link that was gone
 //! - [`probe`](Probe): the datagrams that ask whether the link is back
 //! - [`endpoint`](EndpointKey): a relay's key that survives its restart
+//! - [`frames`](Frames): frames on streams, counted
+//! - [`end`](End): why a connection was closed, and how to close one
 //! - [`system`](Clock): the clock and the dice of the machine
 //! - [`private_file`](write_private): files nobody else may read
 //!
@@ -14,7 +16,9 @@
 //! (`device`), whom to serve (`relay`).
 
 mod bundle;
+mod end;
 mod endpoint;
+mod frames;
 mod identity;
 mod outage;
 mod private_file;
@@ -24,11 +28,13 @@ mod tls;
 mod transport;
 
 pub use bundle::{BUNDLE_PINS_MAX, BundleError, DeviceBundle};
+pub use end::{End, close, finish};
 pub use endpoint::{ENDPOINT_KEY_BYTES, EndpointKey};
+pub use frames::{Event, Frames, Role, Traffic, TrafficCounts, Unstarted};
 pub use identity::{IdentityError, device_of_certificate, device_uri};
 pub use outage::{Outage, OutageAware};
 pub use private_file::{read_private, write_private};
 pub use probe::Probe;
 pub use system::{Clock, random_from_system};
-pub use tls::{ALPN, DeviceTls, RelayTls, TlsError, device_tls, relay_tls};
+pub use tls::{DeviceTls, RelayTls, TlsError, device_tls, relay_tls};
 pub use transport::{device_transport, relay_transport};

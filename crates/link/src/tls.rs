@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gridbeat_base::{DeviceId, Remedy};
+use gridbeat_sync_protocol::ALPN;
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
 use rustls::client::{
     ClientSessionMemoryCache, ClientSessionStore, Resumption, Tls12ClientSessionValue,
@@ -32,9 +33,6 @@ use rustls::version::TLS13;
 use rustls::{ClientConfig, NamedGroup, RootCertStore, ServerConfig};
 
 use crate::{BundleError, DeviceBundle, IdentityError, device_of_certificate};
-
-/// The one application protocol spoken (`PROTOCOL.md`, 1).
-pub const ALPN: &[u8] = b"gridbeat/1";
 
 /// Sessions a relay remembers for resumption: 10,000 devices with two tickets each. One takes about
 /// 0.8 KB (a P-256 client certificate and a secret), so 16 MB when full; the oldest goes first, and

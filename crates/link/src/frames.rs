@@ -1,0 +1,433 @@
+//! Frames on the streams of one connection, counted.
+//!
+//! The device opens one bidirectional stream, the control stream, where each frame stands behind its
+//! length; kinds with a stream of their own (`FrameKind::has_own_stream`) take a unidirectional one,
+//! whose end is the frame's (`PROTOCOL.md`, 6). Streams are sent by the priority of their lane. What
+//! comes in is handed on as [`Event`]s, one at a time: while nobody takes them nothing is read, and
+//! QUIC's windows stop the peer. What goes out is bounded by the windows of the session that makes it.
+//!
+//! A relay's end answers probes here, so that a busy brain does not make a link look silent.
+//!
+//! Not here: what frames mean (the cores), when to ask and dial (`device`), when to accept (`relay`).
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use gridbeat_base::Lane;
+use gridbeat_sync_protocol::{
+    Close, DecodeError, Frame, FrameReader, decode, encode, limits, write_prefixed,
+};
+use quinn::{Connection, ReadToEndError, RecvStream, SendStream};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use crate::{End, Outage, Probe, end};
+
+/// Bytes read from the control stream at a time: a few frames of usual size.
+const CONTROL_READ_BYTES: usize = 8 * 1024;
+
+/// How long what is queued is given to arrive before a connection is closed for a reason: one round
+/// trip on the slowest usable link. The reason comes with the closing packet in any case.
+const FAREWELL: Duration = Duration::from_millis(2_500);
+
+/// Which end of the connection this is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Role {
+    /// Opens the control stream.
+    Device,
+    /// Accepts it.
+    Relay,
+}
+
+/// What happened on a connection.
+#[derive(Debug)]
+pub enum Event {
+    /// A frame came.
+    Frame(Frame),
+    /// Bytes came that are no frame: the peer is at fault, and the connection of no more use.
+    Unreadable(DecodeError),
+    /// The connection is over. What still comes under its tag is of no more use.
+    Ended(End),
+}
+
+/// Bytes of frames that a connection, or several, carried: what the application handed over, without
+/// what QUIC and UDP add.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    sent_bytes: AtomicU64,
+    received_bytes: AtomicU64,
+    sent_frames: AtomicU64,
+    received_frames: AtomicU64,
+}
+
+/// The counts of a [`Traffic`] at one moment.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct TrafficCounts {
+    /// Bytes of frames sent, with their lengths on the control stream.
+    pub sent_bytes: u64,
+    /// Bytes of frames received, likewise.
+    pub received_bytes: u64,
+    /// Frames sent.
+    pub sent_frames: u64,
+    /// Frames received.
+    pub received_frames: u64,
+}
+
+impl Traffic {
+    /// Returns the counts so far.
+    pub fn counts(&self) -> TrafficCounts {
+        TrafficCounts {
+            sent_bytes: self.sent_bytes.load(Ordering::Relaxed),
+            received_bytes: self.received_bytes.load(Ordering::Relaxed),
+            sent_frames: self.sent_frames.load(Ordering::Relaxed),
+            received_frames: self.received_frames.load(Ordering::Relaxed),
+        }
+    }
+
+    fn sent(&self, bytes: usize) {
+        self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.sent_frames.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn received(&self, bytes: usize) {
+        self.received_bytes
+            .fetch_add(bytes as u64, Ordering::Relaxed);
+        self.received_frames.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What is queued to go out.
+#[derive(Debug)]
+enum Out {
+    Frame(Lane, Frame),
+    /// The last frame on the control stream; then the connection is closed.
+    Close(Close),
+}
+
+type Outgoing = mpsc::UnboundedReceiver<Out>;
+
+/// The sending half of a connection's frames, and its handle. Cheap to clone.
+#[derive(Clone)]
+pub struct Frames {
+    connection: Connection,
+    outage: Arc<Outage>,
+    outgoing: mpsc::UnboundedSender<Out>,
+    runtime: Handle,
+    /// Opens (or accepts) a control stream and carries the queue's frames.
+    run_control: Arc<dyn Fn(Outgoing) + Send + Sync>,
+}
+
+impl fmt::Debug for Frames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frames")
+            .field("connection", &self.connection.stable_id())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Frames {
+    /// Makes the handle of `connection`'s frames. They are carried once [`Unstarted::start`] is called:
+    /// tell whoever takes `inputs` about the handle first, or an event comes before its connection.
+    /// `outage` is the one in the connection's transport settings.
+    ///
+    /// Must be called within a tokio runtime, on which everything about the connection then runs.
+    pub fn open<I>(
+        connection: Connection,
+        outage: Arc<Outage>,
+        role: Role,
+        traffic: Arc<Traffic>,
+        tag: u64,
+        inputs: mpsc::Sender<I>,
+    ) -> (Self, Unstarted<I>)
+    where
+        I: From<(u64, Event)> + Send + 'static,
+    {
+        let runtime = Handle::current();
+        let carrier = Carrier {
+            connection: connection.clone(),
+            outage: Arc::clone(&outage),
+            role,
+            traffic,
+            tag,
+            inputs,
+        };
+        let again = carrier.clone();
+        let (outgoing, queue) = mpsc::unbounded_channel();
+        let spawner = runtime.clone();
+        let frames = Self {
+            connection,
+            outage,
+            outgoing,
+            runtime,
+            run_control: Arc::new(move |queue| {
+                spawner.spawn(again.clone().run_control(queue));
+            }),
+        };
+        (frames, Unstarted { carrier, queue })
+    }
+
+    /// Begins a session anew on the same connection: for a device whose early data was refused, of
+    /// which the relay has seen nothing. Frames queued before are gone.
+    pub fn restart(&mut self) {
+        let (outgoing, queue) = mpsc::unbounded_channel();
+        self.outgoing = outgoing;
+        (self.run_control)(queue);
+    }
+
+    /// Queues a frame. Nothing happens if the connection is over, of which an event tells.
+    pub fn send(&self, lane: Lane, frame: Frame) {
+        // The receiver is gone only with the connection, whose end is an event of its own.
+        let _ = self.outgoing.send(Out::Frame(lane, frame));
+    }
+
+    /// Asks the peer for a sign of life, past a full congestion window if need be.
+    pub fn ask(&self) {
+        send_probe(&self.connection, &self.outage, Probe::Ask);
+    }
+
+    /// Returns the connection.
+    pub const fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Closes the connection at once: its work is done.
+    pub fn finish(&self) {
+        end::finish(&self.connection);
+    }
+
+    /// Closes the connection for a reason, which the peer is told after what is queued, if the link
+    /// carries it in time.
+    pub fn close(&self, close: Close) {
+        let _ = self.outgoing.send(Out::Close(close.clone()));
+        let connection = self.connection.clone();
+        self.runtime.spawn(async move {
+            // There may be no control stream that the words could go out on.
+            let closed = tokio::time::timeout(FAREWELL, connection.closed()).await;
+            if closed.is_err() {
+                end::close(&connection, &close);
+            }
+        });
+    }
+}
+
+/// A connection whose frames are not carried yet.
+#[derive(Debug)]
+#[must_use = "no frame is carried before it is started"]
+pub struct Unstarted<I> {
+    carrier: Carrier<I>,
+    queue: Outgoing,
+}
+
+impl<I: From<(u64, Event)> + Send + 'static> Unstarted<I> {
+    /// Begins to carry frames: spawns the connection's tasks, which hand each event to its inputs
+    /// under its tag, and end with the connection.
+    ///
+    /// Must be called within a tokio runtime.
+    pub fn start(self) {
+        let Self { carrier, queue } = self;
+        tokio::spawn(carrier.clone().run_control(queue));
+        tokio::spawn(carrier.clone().run_own_streams());
+        tokio::spawn(carrier.clone().run_datagrams());
+        tokio::spawn(carrier.run_end());
+    }
+}
+
+/// What the tasks of one connection share.
+#[derive(Debug)]
+struct Carrier<I> {
+    connection: Connection,
+    outage: Arc<Outage>,
+    role: Role,
+    traffic: Arc<Traffic>,
+    tag: u64,
+    inputs: mpsc::Sender<I>,
+}
+
+impl<I> Clone for Carrier<I> {
+    fn clone(&self) -> Self {
+        Self {
+            connection: self.connection.clone(),
+            outage: Arc::clone(&self.outage),
+            role: self.role,
+            traffic: Arc::clone(&self.traffic),
+            tag: self.tag,
+            inputs: self.inputs.clone(),
+        }
+    }
+}
+
+/// The connection is over, or nobody listens: the task that meets this has no more to do.
+struct Over;
+
+impl<E: std::error::Error> From<E> for Over {
+    fn from(_: E) -> Self {
+        Self
+    }
+}
+
+impl<I: From<(u64, Event)> + Send + 'static> Carrier<I> {
+    async fn run_control(self, queue: Outgoing) {
+        let streams = match self.role {
+            Role::Device => self.connection.open_bi().await,
+            Role::Relay => self.connection.accept_bi().await,
+        };
+        let Ok((send, receive)) = streams else {
+            return;
+        };
+        tokio::spawn(self.clone().run_outgoing(send, queue));
+        // Any error of a stream is the connection's end, which `run_end` tells.
+        let _: Result<(), Over> = self.read_control(receive).await;
+    }
+
+    async fn run_outgoing(self, mut control: SendStream, mut queue: Outgoing) {
+        let _ = control.set_priority(priority(Lane::Control));
+        while let Some(out) = queue.recv().await {
+            let sent: Result<(), Over> = match out {
+                Out::Frame(lane, frame) if frame.kind().has_own_stream() => {
+                    let bytes = encode(&frame);
+                    self.traffic.sent(bytes.len());
+                    tokio::spawn(send_alone(self.connection.clone(), lane, bytes));
+                    Ok(())
+                }
+                Out::Frame(_, frame) => self.write(&mut control, &frame).await,
+                Out::Close(close) => {
+                    let last = self.write(&mut control, &Frame::Close(close.clone())).await;
+                    if last.is_ok() && control.finish().is_ok() {
+                        // Until the peer has all of it; if that takes too long, `close` goes on.
+                        let _ = control.stopped().await;
+                    }
+                    end::close(&self.connection, &close);
+                    Err(Over)
+                }
+            };
+            if sent.is_err() {
+                return;
+            }
+        }
+        // The handle was dropped: what was written still goes out.
+        let _ = control.finish();
+    }
+
+    async fn write(&self, control: &mut SendStream, frame: &Frame) -> Result<(), Over> {
+        let mut prefixed = Vec::new();
+        write_prefixed(&encode(frame), &mut prefixed);
+        self.traffic.sent(prefixed.len());
+        Ok(control.write_all(&prefixed).await?)
+    }
+
+    async fn read_control(&self, mut receive: RecvStream) -> Result<(), Over> {
+        let mut reader = match self.role {
+            Role::Device => FrameReader::for_device(),
+            Role::Relay => FrameReader::for_relay(),
+        };
+        let mut buffer = vec![0; CONTROL_READ_BYTES];
+        while let Some(count) = receive.read(&mut buffer).await? {
+            reader.handle(&buffer[..count]);
+            loop {
+                let frame = match reader.poll_frame() {
+                    Ok(None) => break,
+                    Ok(Some(bytes)) => {
+                        self.traffic.received(bytes.len() + size_of::<u32>());
+                        decode(bytes)
+                    }
+                    Err(error) => Err(error),
+                };
+                self.deliver(frame).await?;
+            }
+        }
+        if let Err(error) = reader.finish() {
+            self.deliver(Err(error)).await?;
+        }
+        Ok(())
+    }
+
+    async fn run_own_streams(self) {
+        // How many run at once is bounded by the transport's limit on open streams.
+        while let Ok(stream) = self.connection.accept_uni().await {
+            let carrier = self.clone();
+            tokio::spawn(async move {
+                let _: Result<(), Over> = carrier.read_alone(stream).await;
+            });
+        }
+    }
+
+    async fn read_alone(&self, mut stream: RecvStream) -> Result<(), Over> {
+        let max = match self.role {
+            Role::Device => limits::DOCUMENT_FRAME_BYTES_MAX,
+            Role::Relay => limits::FRAME_BYTES_MAX,
+        };
+        let frame = match stream.read_to_end(max).await {
+            Ok(bytes) => {
+                self.traffic.received(bytes.len());
+                decode(&bytes)
+            }
+            Err(ReadToEndError::TooLong) => Err(DecodeError::FrameTooLarge {
+                bytes: max + 1,
+                max,
+            }),
+            Err(ReadToEndError::Read(_)) => return Err(Over),
+        };
+        self.deliver(frame).await
+    }
+
+    async fn run_datagrams(self) {
+        while let Ok(datagram) = self.connection.read_datagram().await {
+            match (self.role, Probe::read(&datagram)) {
+                (Role::Relay, Some(Probe::Ask)) => {
+                    send_probe(&self.connection, &self.outage, Probe::Answer);
+                }
+                // That something was heard is all an answer says.
+                (Role::Device, Some(Probe::Answer)) => {}
+                // A datagram may be lost, so one that makes no sense is.
+                (_, Some(_) | None) => {}
+            }
+        }
+    }
+
+    async fn run_end(self) {
+        let error = self.connection.closed().await;
+        // If nobody listens any more there is nobody to tell.
+        let _ = self.hand_on(Event::Ended(End::of(&error))).await;
+    }
+
+    async fn deliver(&self, frame: Result<Frame, DecodeError>) -> Result<(), Over> {
+        match frame {
+            Ok(frame) => self.hand_on(Event::Frame(frame)).await,
+            Err(error) => {
+                self.hand_on(Event::Unreadable(error)).await?;
+                Err(Over)
+            }
+        }
+    }
+
+    async fn hand_on(&self, event: Event) -> Result<(), Over> {
+        Ok(self.inputs.send((self.tag, event).into()).await?)
+    }
+}
+
+fn send_probe(connection: &Connection, outage: &Outage, probe: Probe) {
+    outage.noticed();
+    outage.let_one_pass();
+    // It fails if the connection is over, of which an event tells.
+    let _ = connection.send_datagram(probe.bytes());
+}
+
+async fn send_alone(connection: Connection, lane: Lane, bytes: Vec<u8>) {
+    let sent: Result<(), Over> = async {
+        let mut stream = connection.open_uni().await?;
+        stream.set_priority(priority(lane))?;
+        stream.write_all(&bytes).await?;
+        stream.finish()?;
+        Ok(())
+    }
+    .await;
+    // The only way to fail is the connection's end, which `run_end` tells.
+    let _ = sent;
+}
+
+/// QUIC sends the highest priority first; lanes count from the most urgent.
+fn priority(lane: Lane) -> i32 {
+    -(lane as i32)
+}

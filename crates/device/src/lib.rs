@@ -1,1 +1,41 @@
-//! Part of Gridbeat.
+//! The device as an app embeds it: one object that saves, answers, and keeps a link to the relay.
+//!
+//! - [`device`](Device): the API
+//! - [`watch`](Watch): a query that is shown again when its records change
+//! - [`config`](Config), [`install`](install_from_file): what a device is opened with
+//! - [`report`](LinkReport): figures and news of the link
+//! - [`error`](OpenError): what can go wrong
+//! - `owner`: the thread that owns the file; `dialer`: the task that keeps the link
+//! - `pulse`: when a silent link is asked; `backoff`: when to dial again
+//! - `shared`: what these know in common
+//!
+//! Works fully without a network. Not here: what records mean (their kinds), what is stored and sent
+//! (`gridbeat-device-core`), how QUIC is set up (`gridbeat-link`).
+
+mod backoff;
+mod config;
+mod device;
+mod dialer;
+mod error;
+mod install;
+mod owner;
+mod pulse;
+mod report;
+mod shared;
+mod watch;
+
+pub use config::{Config, LinkPolicy};
+pub use device::Device;
+pub use error::{CallError, OpenError};
+pub use install::install_from_file;
+pub use report::{Handshake, LinkNews, LinkReport, SyncReport};
+pub use watch::Watch;
+
+#[doc(no_inline)]
+pub use gridbeat_device_core::{
+    BeforeCommit, Counters, Delivery, HistoryEntry, Near, Opening, Order, OutboxState, QUERY_LIMIT,
+    Query, ReadError, Record, RefusedIntent, SaveError, Saved, ScopeState, StorageError,
+    SyncProblem, SyncState,
+};
+#[doc(no_inline)]
+pub use gridbeat_link::{BundleError, DeviceBundle, End, TlsError, TrafficCounts};

@@ -1,0 +1,489 @@
+//! The device as an app holds it: save, ask, watch, and know where synchronisation stands.
+//!
+//! Every call works without a network. A save is durable when its call returns; the link, if there
+//! is one, carries it on by itself. The methods are asynchronous because the file is on a thread of its
+//! own; they never wait for the relay, but for [`Device::sync_once`].
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use gridbeat_base::{BlobHash, ChangeHash, DeviceId, DocumentId, Scope};
+use gridbeat_device_core as core;
+use gridbeat_device_core::{
+    Counters, HistoryEntry, Opening, OutboxState, Query, ReadError, Record, RefusedIntent,
+    SaveError, Saved, ScopeState, StorageError, SyncState,
+};
+use gridbeat_document::{Kinds, View};
+use gridbeat_link::{Clock, device_tls, random_from_system};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::dialer::Dialer;
+use crate::owner::{Call, Input, Order, Owner};
+use crate::shared::{Shared, waiting};
+use crate::{CallError, Config, LinkNews, LinkPolicy, LinkReport, OpenError, SyncReport, Watch};
+
+/// Events of the link held for the owner of the file, at most: while it is behind nothing is read, and
+/// the relay is held back.
+const INPUTS_HELD: usize = 64;
+
+/// A device's records and its link. Cheap to clone; the device stops when the last clone is dropped.
+#[derive(Clone, Debug)]
+pub struct Device {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    device: DeviceId,
+    calls: Mutex<Option<mpsc::UnboundedSender<Call>>>,
+    orders: mpsc::UnboundedSender<Order>,
+    policy: LinkPolicy,
+    shared: Arc<Shared>,
+    opening: Opening,
+    ends: Mutex<Ends>,
+}
+
+/// What is waited for at the end.
+#[derive(Debug, Default)]
+struct Ends {
+    owner: Option<oneshot::Receiver<()>>,
+    dialer: Option<JoinHandle<()>>,
+}
+
+impl Device {
+    /// Opens the device's file, or makes it, and begins to keep a link if it is to have one.
+    ///
+    /// Must be called within a tokio runtime, on which the link then works.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]; the file is then as it was.
+    pub async fn open(config: Config) -> Result<Self, OpenError> {
+        let Config {
+            path,
+            device,
+            install,
+            kinds,
+            bundle,
+            link: policy,
+            file_size_max_bytes,
+            before_commit,
+        } = config;
+        let link = match bundle {
+            Some(bundle) if bundle.device != device => {
+                return Err(OpenError::OtherDevice {
+                    bundle: bundle.device,
+                    device,
+                });
+            }
+            Some(bundle) => Some((device_tls(&bundle)?, bundle)),
+            None => None,
+        };
+        let mut core_config = core::Config::new(device, install);
+        core_config.file_size_max_bytes = file_size_max_bytes;
+        core_config.before_commit = before_commit;
+
+        let clock = Clock::start();
+        let (orders, orders_of_link) = mpsc::unbounded_channel();
+        let (inputs, inputs_of_owner) = mpsc::channel(INPUTS_HELD);
+        let (calls, calls_of_owner) = mpsc::unbounded_channel();
+        let job = Job {
+            path,
+            config: core_config,
+            kinds,
+            clock,
+            orders: orders.clone(),
+            calls: calls_of_owner,
+            inputs: inputs_of_owner,
+            // Held by the owner too, so that a device without a link does not look like one that ends.
+            _inputs: inputs.clone(),
+        };
+        let (shared, opening, ended) = job.start().await?;
+        let dialer = link.map(|(tls, bundle)| {
+            let channels = (inputs, orders_of_link);
+            let shared = Arc::clone(&shared);
+            tokio::spawn(Dialer::new(bundle, tls, policy, clock, shared, channels).run())
+        });
+        Ok(Self {
+            inner: Arc::new(Inner {
+                device,
+                calls: Mutex::new(Some(calls)),
+                orders,
+                policy,
+                shared,
+                opening,
+                ends: Mutex::new(Ends {
+                    owner: Some(ended),
+                    dialer,
+                }),
+            }),
+        })
+    }
+
+    /// Returns the device's id.
+    pub fn id(&self) -> DeviceId {
+        self.inner.device
+    }
+
+    /// Returns what was found when the file was opened.
+    pub fn opening(&self) -> Opening {
+        self.inner.opening
+    }
+
+    /// Makes a document of a kind in a scope, by a first intent in the kind's encoding. It is durable
+    /// on this device when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`SaveError`]: nothing was saved.
+    pub async fn create(
+        &self,
+        kind: &str,
+        scope: &Scope,
+        intent: Vec<u8>,
+    ) -> Result<Saved, CallError<SaveError>> {
+        let (kind, scope) = (kind.to_owned(), scope.clone());
+        self.call(move |owner| {
+            let now = owner.now();
+            owner.core.create(now, &kind, &scope, &intent)
+        })
+        .await
+    }
+
+    /// Edits a document by an intent in its kind's encoding. It is durable on this device when this
+    /// returns.
+    ///
+    /// # Errors
+    ///
+    /// [`SaveError`]: nothing was saved.
+    pub async fn edit(
+        &self,
+        document: DocumentId,
+        intent: Vec<u8>,
+    ) -> Result<Saved, CallError<SaveError>> {
+        self.call(move |owner| {
+            let now = owner.now();
+            owner.core.edit(now, document, &intent)
+        })
+        .await
+    }
+
+    /// Lists the records that answer a query.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub async fn query(&self, query: Query) -> Result<Vec<Record>, CallError<ReadError>> {
+        self.call(move |owner| owner.core.query(&query)).await
+    }
+
+    /// Watches a query: gives its records now, and again whenever they have become others.
+    pub fn watch(&self, query: Query) -> Watch {
+        Watch::new(self.clone(), query, self.inner.shared.changed.subscribe())
+    }
+
+    /// Returns one record; `None` if the device holds no such document.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub async fn record(
+        &self,
+        document: DocumentId,
+    ) -> Result<Option<Record>, CallError<ReadError>> {
+        self.call(move |owner| owner.core.record(document)).await
+    }
+
+    /// Returns a document's whole content, conflicts included.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub async fn view(&self, document: DocumentId) -> Result<View, CallError<ReadError>> {
+        self.call(move |owner| owner.core.view(document)).await
+    }
+
+    /// Returns every change of a document, in an order in which each follows what it depends on.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub async fn history(
+        &self,
+        document: DocumentId,
+    ) -> Result<Vec<HistoryEntry>, CallError<ReadError>> {
+        self.call(move |owner| owner.core.history(document)).await
+    }
+
+    /// Lists what the relay refused, the oldest first, until a person drops it.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub async fn refused(&self) -> Result<Vec<RefusedIntent>, CallError<ReadError>> {
+        self.call(|owner| owner.core.refused()).await
+    }
+
+    /// Drops something the relay refused, once a person has seen to it; says whether it was there.
+    ///
+    /// # Errors
+    ///
+    /// [`SaveError`].
+    pub async fn drop_refused(&self, id: i64) -> Result<bool, CallError<SaveError>> {
+        self.call(move |owner| owner.core.drop_refused(id)).await
+    }
+
+    /// Lists the scopes the device holds, by name.
+    ///
+    /// # Errors
+    ///
+    /// Only that the device was closed.
+    pub async fn scopes(&self) -> Result<Vec<ScopeState>, CallError<ReadError>> {
+        self.call(|owner| Ok(owner.core.scopes())).await
+    }
+
+    /// Says what waits for the relay.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub async fn outbox(&self) -> Result<OutboxState, CallError<ReadError>> {
+        self.call(|owner| owner.core.outbox()).await
+    }
+
+    /// Keeps a blob (a photo, a track segment) and returns its hash.
+    ///
+    /// # Errors
+    ///
+    /// [`SaveError`].
+    pub async fn put_blob(&self, bytes: Vec<u8>) -> Result<BlobHash, CallError<SaveError>> {
+        self.call(move |owner| owner.core.put_blob(&bytes)).await
+    }
+
+    /// Returns a blob that was put here; `None` if there is none of this hash.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub async fn get_blob(&self, hash: BlobHash) -> Result<Option<Vec<u8>>, CallError<ReadError>> {
+        self.call(move |owner| owner.core.get_blob(hash)).await
+    }
+
+    /// Returns every document with its heads, own unsent changes included, in order of id: two devices
+    /// that hold the same give the same.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub async fn fingerprint(
+        &self,
+    ) -> Result<Vec<(DocumentId, Vec<ChangeHash>)>, CallError<ReadError>> {
+        self.call(|owner| owner.core.fingerprint()).await
+    }
+
+    /// Returns how often something rare happened since the file was opened.
+    ///
+    /// # Errors
+    ///
+    /// Only that the device was closed.
+    pub async fn counters(&self) -> Result<Counters, CallError<ReadError>> {
+        self.call(|owner| Ok(owner.core.counters())).await
+    }
+
+    /// Brings SQLite's log into the file and empties it: for quiet moments.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`]; nothing is lost by it.
+    pub async fn checkpoint(&self) -> Result<(), CallError<StorageError>> {
+        self.call(|owner| owner.core.checkpoint()).await
+    }
+
+    /// Limits the size of the file, or takes the limit off.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub async fn set_file_size_max(
+        &self,
+        bytes: Option<u64>,
+    ) -> Result<(), CallError<StorageError>> {
+        self.call(move |owner| owner.core.set_file_size_max(bytes))
+            .await
+    }
+
+    /// Says where synchronisation stands.
+    pub fn sync_state(&self) -> SyncState {
+        self.inner.shared.state.borrow().clone()
+    }
+
+    /// Watches where synchronisation stands.
+    pub fn watch_sync_state(&self) -> watch::Receiver<SyncState> {
+        self.inner.shared.state.subscribe()
+    }
+
+    /// Listens to what happens on the link, from here on. A listener that is far behind misses the oldest.
+    pub fn link_news(&self) -> broadcast::Receiver<LinkNews> {
+        self.inner.shared.news.subscribe()
+    }
+
+    /// Returns figures of the link.
+    pub fn link_report(&self) -> LinkReport {
+        self.inner.shared.report()
+    }
+
+    /// Tells the device that the network is another one: it moves its connection to a fresh socket, or
+    /// dials at once. Call it whenever the platform says so; too often does no harm.
+    pub fn network_changed(&self) {
+        self.order(Order::NetworkChanged);
+    }
+
+    /// Synchronises with the relay until both hold the same, something needs a person, or `deadline` is
+    /// over; the most urgent goes first, and what is done is done. Makes a link for that time if the
+    /// device has none.
+    pub async fn sync_once(&self, deadline: Duration) -> SyncReport {
+        let began = Instant::now();
+        let before = self.link_report().acknowledged_changes;
+        let mut states = self.watch_sync_state();
+        states.mark_unchanged();
+        self.order(Order::Want(true));
+        self.order(Order::Hurry);
+        let settled = async {
+            loop {
+                if matches!(*states.borrow_and_update(), SyncState::InSync { .. }) {
+                    return;
+                }
+                if states.changed().await.is_err() {
+                    return;
+                }
+                if matches!(*states.borrow(), SyncState::Problem { .. }) {
+                    return;
+                }
+            }
+        };
+        // Too late is an answer like any other: the report says how far it got.
+        let _ = tokio::time::timeout(deadline, settled).await;
+        if self.inner.policy == LinkPolicy::OnRequest {
+            self.order(Order::Want(false));
+        }
+        let state = self.sync_state();
+        let waiting = self
+            .outbox()
+            .await
+            .map_or_else(|_| waiting(&state), |outbox| outbox.changes);
+        SyncReport {
+            is_in_sync: matches!(state, SyncState::InSync { .. }),
+            state,
+            acknowledged_changes: self.link_report().acknowledged_changes - before,
+            waiting,
+            took: began.elapsed(),
+        }
+    }
+
+    /// Closes the connection and the file, and waits until that is done. Calls on other clones fail from
+    /// here on.
+    pub async fn close(self) {
+        let calls = lock(&self.inner.calls).take();
+        drop(calls);
+        let Ends { owner, dialer } = std::mem::take(&mut *lock(&self.inner.ends));
+        if let Some(owner) = owner {
+            // An error means that it has ended already.
+            let _ = owner.await;
+        }
+        self.order(Order::Stop);
+        if let Some(dialer) = dialer {
+            let _ = dialer.await;
+        }
+    }
+
+    fn order(&self, order: Order) {
+        // A device without a link has nobody to take orders.
+        let _ = self.inner.orders.send(order);
+    }
+
+    async fn call<T, E>(
+        &self,
+        job: impl FnOnce(&mut Owner) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, CallError<E>>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let call: Call = Box::new(move |owner| {
+            // Whoever called may have lost interest.
+            let _ = answer.send(job(owner));
+        });
+        let sent = match &*lock(&self.inner.calls) {
+            Some(calls) => calls.send(call).is_ok(),
+            None => false,
+        };
+        if !sent {
+            return Err(CallError::Closed);
+        }
+        match answered.await {
+            Ok(result) => Ok(result?),
+            Err(_) => Err(CallError::Closed),
+        }
+    }
+}
+
+/// What the file's thread is started with.
+struct Job {
+    path: PathBuf,
+    config: core::Config,
+    kinds: Kinds,
+    clock: Clock,
+    orders: mpsc::UnboundedSender<Order>,
+    calls: mpsc::UnboundedReceiver<Call>,
+    inputs: mpsc::Receiver<Input>,
+    _inputs: mpsc::Sender<Input>,
+}
+
+type Started = (Arc<Shared>, Opening, oneshot::Receiver<()>);
+
+impl Job {
+    /// Starts the thread; returns when the file is open. What is returned last tells of its end.
+    async fn start(self) -> Result<Started, OpenError> {
+        let (ready, opened) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
+        thread::Builder::new()
+            .name("gridbeat-device".to_owned())
+            .spawn(move || {
+                self.run(ready);
+                let _ = end.send(());
+            })?;
+        let (shared, opening) = opened.await.map_err(|_| OpenError::Stopped)??;
+        Ok((shared, opening, ended))
+    }
+
+    fn run(self, ready: oneshot::Sender<Result<(Arc<Shared>, Opening), OpenError>>) {
+        // Only its timer is used: the thread waits for calls, for the link and for deadlines.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
+        let runtime = match runtime {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(ready.send(Err(error.into()))),
+        };
+        let random = random_from_system();
+        let now = self.clock.now();
+        let core = match core::Device::open(&self.path, self.config, self.kinds, random, now) {
+            Ok(core) => core,
+            Err(error) => return drop(ready.send(Err(error.into()))),
+        };
+        let shared = Shared::new(core.sync_state().clone());
+        let opening = core.opening();
+        let owner = Owner::new(core, self.clock, Arc::clone(&shared), self.orders);
+        if ready.send(Ok((shared, opening))).is_ok() {
+            runtime.block_on(owner.run(self.calls, self.inputs));
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

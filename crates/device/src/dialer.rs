@@ -1,0 +1,540 @@
+//! Keeps a link to the relay: dials, watches over the connection, dials again.
+//!
+//! A connection is kept through outages; while it is silent it is asked (`pulse`), and when silence
+//! lasts a rival is tried beside it from a fresh socket: whichever is heard first is kept. A dial
+//! resumes the last session, so that the greeting and what waits go out with its first packet; but a
+//! dial after one that nobody answered spends no ticket. Not here: what is said (`owner`).
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use gridbeat_base::Monotonic;
+use gridbeat_link::{
+    Clock, DeviceBundle, DeviceTls, End, Frames, Outage, Role, device_transport, random_from_system,
+};
+use quinn::{Connection, Endpoint, ZeroRttAccepted};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::backoff::Backoff;
+use crate::owner::{Input, Order};
+use crate::pulse::{Beat, Counted, Pulse};
+use crate::shared::{Shared, expects, waiting};
+use crate::{Handshake, LinkNews, LinkPolicy};
+
+/// How long a dial waits for the relay's first answer. Its packets go out at once, after 0.45 s and
+/// after 1.35 s, so a new attempt costs less than a longer wait.
+const DIAL: Duration = Duration::from_secs(3);
+
+/// Every fourth dial waits longer: for a link whose round trip is beyond [`DIAL`].
+const DIAL_PATIENT: Duration = Duration::from_secs(10);
+const PATIENT_EVERY: u64 = 4;
+
+/// How long a rival waits for the relay's first answer.
+const RIVAL: Duration = Duration::from_secs(4);
+
+/// How long to stay away after a fault that only somebody's work can mend.
+const AWAY_AFTER_FAULT: Duration = Duration::from_secs(60);
+
+/// How long closing packets are given to leave at the end.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// Keeps the link.
+pub(crate) struct Dialer {
+    pub(crate) bundle: DeviceBundle,
+    pub(crate) tls: DeviceTls,
+    pub(crate) clock: Clock,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) inputs: mpsc::Sender<Input>,
+    pub(crate) orders: mpsc::UnboundedReceiver<Order>,
+    pub(crate) state: watch::Receiver<gridbeat_device_core::SyncState>,
+    backoff: Backoff,
+    endpoint: Option<Endpoint>,
+    is_wanted: bool,
+    /// Whether the relay was heard since a ticket was last spent, or the network has changed.
+    may_spend_ticket: bool,
+    dials: u64,
+    last_tag: u64,
+}
+
+/// What a dial made.
+struct Dialled {
+    endpoint: Endpoint,
+    connection: Connection,
+    outage: Arc<Outage>,
+    /// There while nobody has said that the relay took the early data.
+    early: Option<ZeroRttAccepted>,
+    began: Monotonic,
+}
+
+/// The connection that is held.
+struct Held {
+    tag: u64,
+    frames: Frames,
+    early: Option<ZeroRttAccepted>,
+    began: Monotonic,
+    patience: Duration,
+    pulse: Pulse,
+    rival: Option<JoinHandle<Result<Dialled, End>>>,
+}
+
+/// What ended a dial, or the holding of a connection.
+enum Over {
+    /// There is no connection, or it ended.
+    Ended {
+        end: End,
+        stay_away: Option<Duration>,
+    },
+    /// Circumstances changed while the relay was being dialled.
+    Interrupted,
+    /// The device is closed.
+    Stopped,
+}
+
+enum Woken {
+    Order(Option<Order>),
+    Early(bool),
+    Rival(Result<Dialled, End>),
+    Look,
+}
+
+impl Dialer {
+    pub(crate) fn new(
+        bundle: DeviceBundle,
+        tls: DeviceTls,
+        policy: LinkPolicy,
+        clock: Clock,
+        shared: Arc<Shared>,
+        channels: (mpsc::Sender<Input>, mpsc::UnboundedReceiver<Order>),
+    ) -> Self {
+        let (inputs, orders) = channels;
+        Self {
+            bundle,
+            tls,
+            clock,
+            state: shared.core_state.subscribe(),
+            shared,
+            inputs,
+            orders,
+            backoff: Backoff::new(random_from_system()),
+            endpoint: None,
+            is_wanted: policy == LinkPolicy::Always,
+            may_spend_ticket: true,
+            dials: 0,
+            last_tag: 0,
+        }
+    }
+
+    /// Works until the device is closed.
+    pub(crate) async fn run(mut self) {
+        let mut due = self.clock.monotonic();
+        while self.wait_until(due).await {
+            let patience = if self.dials % PATIENT_EVERY == PATIENT_EVERY - 1 {
+                DIAL_PATIENT
+            } else {
+                DIAL
+            };
+            let over = match self.dial(patience).await {
+                Ok(dialled) => self.hold(dialled, patience).await,
+                Err(over) => over,
+            };
+            due = match over {
+                Over::Ended { end, stay_away } => self.pause_after(&end, stay_away),
+                Over::Interrupted => self.clock.monotonic(),
+                Over::Stopped => break,
+            };
+        }
+        if let Some(endpoint) = &self.endpoint {
+            // Nothing depends on the relay's hearing of it.
+            let _ = tokio::time::timeout(FAREWELL, endpoint.wait_idle()).await;
+        }
+    }
+
+    /// Waits until it is time to dial; returns whether it ever will be.
+    async fn wait_until(&mut self, mut due: Monotonic) -> bool {
+        loop {
+            let now = self.clock.monotonic();
+            if self.is_wanted && due <= now {
+                return true;
+            }
+            let is_wanted = self.is_wanted;
+            let pause = async {
+                if is_wanted {
+                    tokio::time::sleep(due.since(now)).await;
+                } else {
+                    std::future::pending().await
+                }
+            };
+            let had = waiting(&self.state.borrow_and_update());
+            tokio::select! {
+                order = self.orders.recv() => match order {
+                    None | Some(Order::Stop) => return false,
+                    Some(Order::Want(wanted)) => self.is_wanted = wanted,
+                    Some(Order::NetworkChanged) => {
+                        self.network_changed();
+                        // A relay that asked for time is given it on any network.
+                        if self.backoff.is_free() {
+                            due = now;
+                        }
+                    }
+                    Some(Order::Hurry) => due = now,
+                    Some(Order::Greeted | Order::Ended { .. }) => {}
+                },
+                changed = self.state.changed() => {
+                    if changed.is_err() {
+                        return false;
+                    }
+                    // Somebody has saved something: no reason to wait as if nobody had.
+                    if had == 0 && waiting(&self.state.borrow()) > 0 && self.backoff.is_free() {
+                        due = now;
+                    }
+                }
+                () = pause => {}
+            }
+        }
+    }
+
+    fn network_changed(&mut self) {
+        self.backoff.start_over();
+        self.may_spend_ticket = true;
+        // A socket may be bound to a network that is gone.
+        self.endpoint = None;
+    }
+
+    fn pause_after(&mut self, end: &End, stay_away: Option<Duration>) -> Monotonic {
+        self.shared.tell(LinkNews::Down { end: end.clone() });
+        let something_waits = waiting(&self.state.borrow()) > 0;
+        let pause = match (end, stay_away) {
+            (_, Some(asked)) => self.backoff.turned_away(asked),
+            (End::Words(close), None) if close.retry_after_s > 0 => self
+                .backoff
+                .turned_away(Duration::from_secs(close.retry_after_s.into())),
+            (End::Words(_) | End::Finished | End::Silent | End::Restarted, None) => {
+                self.backoff.failed(something_waits)
+            }
+            (
+                End::OurCertificate
+                | End::TheirCertificate
+                | End::NoCommonVersion
+                | End::RuleBroken,
+                None,
+            ) => {
+                self.shared.set_fault(Some(end.words()));
+                self.backoff.turned_away(AWAY_AFTER_FAULT)
+            }
+        };
+        tracing::info!(%end, pause_ms = pause.as_millis(), "no link");
+        self.clock.monotonic().plus(pause)
+    }
+
+    async fn dial(&mut self, patience: Duration) -> Result<Dialled, Over> {
+        self.dials += 1;
+        self.shared.count(|report| report.dials += 1);
+        let resumes = self.may_spend_ticket;
+        self.may_spend_ticket = false;
+        let (relay, tls) = (self.bundle.relay.clone(), self.tls.clone());
+        let (endpoint, began) = (self.endpoint.take(), self.clock.monotonic());
+        let dialling = async move {
+            let address = resolve(&relay).await?;
+            let endpoint = match endpoint {
+                Some(endpoint) if is_v6(&endpoint) == address.is_ipv6() => endpoint,
+                Some(_) | None => open_endpoint(address)?,
+            };
+            dial(endpoint, address, &tls, resumes, began, patience).await
+        };
+        let mut dialling = std::pin::pin!(dialling);
+        loop {
+            tokio::select! {
+                dialled = &mut dialling => {
+                    let dialled = dialled.map_err(|end| Over::Ended { end, stay_away: None })?;
+                    self.endpoint = Some(dialled.endpoint.clone());
+                    return Ok(dialled);
+                }
+                order = self.orders.recv() => match order {
+                    None | Some(Order::Stop) => return Err(Over::Stopped),
+                    Some(Order::NetworkChanged) => {
+                        self.network_changed();
+                        return Err(Over::Interrupted);
+                    }
+                    Some(Order::Want(wanted)) => {
+                        self.is_wanted = wanted;
+                        if !wanted {
+                            return Err(Over::Interrupted);
+                        }
+                    }
+                    Some(Order::Hurry | Order::Greeted | Order::Ended { .. }) => {}
+                },
+            }
+        }
+    }
+
+    async fn hold(&mut self, dialled: Dialled, patience: Duration) -> Over {
+        let mut held = self.begin(dialled, patience).await;
+        loop {
+            let now = self.clock.monotonic();
+            held.pulse
+                .set_waiting(now, expects(&self.state.borrow_and_update()));
+            self.look(&mut held, now);
+            match self.wait(&mut held).await {
+                Woken::Look => {}
+                Woken::Early(accepted) => self.settle_early(&mut held, accepted).await,
+                Woken::Rival(Ok(rival)) if held.pulse.is_unanswered() => {
+                    tracing::info!("a rival connection was heard first");
+                    held.frames.finish();
+                    self.endpoint = Some(rival.endpoint.clone());
+                    held = self.begin(rival, RIVAL).await;
+                }
+                Woken::Rival(Ok(rival)) => gridbeat_link::finish(&rival.connection),
+                Woken::Rival(Err(end)) => tracing::debug!(%end, "the rival found no link either"),
+                Woken::Order(None | Some(Order::Stop)) => {
+                    held.frames.finish();
+                    return Over::Stopped;
+                }
+                Woken::Order(Some(order)) => {
+                    if let Some(over) = self.follow(&mut held, order) {
+                        return over;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Hands a connection to the owner.
+    async fn begin(&mut self, dialled: Dialled, patience: Duration) -> Held {
+        self.last_tag += 1;
+        let tag = self.last_tag;
+        let (frames, unstarted) = Frames::open(
+            dialled.connection.clone(),
+            dialled.outage,
+            Role::Device,
+            Arc::clone(&self.shared.traffic),
+            tag,
+            self.inputs.clone(),
+        );
+        self.shared.set_connection(Some(dialled.connection));
+        let up = Input::Up {
+            tag,
+            frames: frames.clone(),
+        };
+        // The owner is gone only when the device is closed, of which an order tells.
+        let _ = self.inputs.send(up).await;
+        unstarted.start();
+        let now = self.clock.monotonic();
+        if dialled.early.is_none() {
+            self.tell_up(Handshake::Full, now.since(dialled.began));
+        }
+        Held {
+            tag,
+            frames,
+            early: dialled.early,
+            began: dialled.began,
+            patience,
+            pulse: Pulse::new(now),
+            rival: None,
+        }
+    }
+
+    fn tell_up(&self, handshake: Handshake, took: Duration) {
+        self.shared.count(|report| {
+            report.handshake = Some(handshake);
+            report.early_accepted += u64::from(handshake == Handshake::Early);
+        });
+        self.shared.tell(LinkNews::Up { handshake, took });
+    }
+
+    async fn settle_early(&self, held: &mut Held, accepted: bool) {
+        held.early = None;
+        let now = self.clock.monotonic();
+        held.pulse = Pulse::new(now);
+        let took = now.since(held.began);
+        if accepted {
+            self.tell_up(Handshake::Early, took);
+            // Part of the first flight may have been lost before the relay was reachable.
+            if took > held.frames.connection().rtt() * 2 {
+                held.pulse.path_changed(now);
+            }
+        } else if held.frames.connection().close_reason().is_none() {
+            self.shared.tell(LinkNews::EarlyRefused);
+            self.tell_up(Handshake::Full, took);
+            held.frames.restart();
+            let again = Input::Up {
+                tag: held.tag,
+                frames: held.frames.clone(),
+            };
+            let _ = self.inputs.send(again).await;
+        }
+    }
+
+    /// Does what is due on the connection.
+    fn look(&self, held: &mut Held, now: Monotonic) {
+        let connection = held.frames.connection();
+        if held.early.is_some() {
+            if now.since(held.began) > held.patience {
+                held.frames.finish();
+            }
+            return;
+        }
+        let stats = connection.stats();
+        let counted = Counted {
+            datagrams: stats.udp_rx.datagrams,
+            frames: self.shared.traffic.counts().received_frames,
+            round_trip: stats.path.rtt,
+        };
+        while let Some(beat) = held.pulse.look(now, counted) {
+            match beat {
+                Beat::Ask => {
+                    self.shared.count(|report| report.asks += 1);
+                    held.frames.ask();
+                }
+                Beat::Rival if held.rival.is_none() => {
+                    self.shared.count(|report| {
+                        report.rivals += 1;
+                        report.dials += 1;
+                    });
+                    let (relay, tls) = (self.bundle.relay.clone(), self.tls.clone());
+                    held.rival = Some(tokio::spawn(dial_rival(relay, tls, now)));
+                }
+                Beat::Rival => {}
+            }
+        }
+    }
+
+    async fn wait(&mut self, held: &mut Held) -> Woken {
+        let now = self.clock.monotonic();
+        let due = match &held.early {
+            Some(_) => held
+                .began
+                .plus(held.patience)
+                .plus(Duration::from_millis(1)),
+            None => held.pulse.next_deadline(now),
+        };
+        let (early, rival) = (&mut held.early, &mut held.rival);
+        tokio::select! {
+            order = self.orders.recv() => Woken::Order(order),
+            accepted = async { match early {
+                Some(early) => early.await,
+                None => std::future::pending().await,
+            } } => Woken::Early(accepted),
+            dialled = async { match rival {
+                Some(rival) => rival.await,
+                None => std::future::pending().await,
+            } } => {
+                held.rival = None;
+                Woken::Rival(dialled.unwrap_or(Err(End::Silent)))
+            }
+            _ = self.state.changed() => Woken::Look,
+            () = tokio::time::sleep(due.since(now)) => Woken::Look,
+        }
+    }
+
+    fn follow(&mut self, held: &mut Held, order: Order) -> Option<Over> {
+        match order {
+            Order::Greeted => {
+                self.backoff.succeeded();
+                self.may_spend_ticket = true;
+            }
+            Order::Ended {
+                tag,
+                end,
+                stay_away,
+            } if tag == held.tag => {
+                self.shared.set_connection(None);
+                return Some(Over::Ended { end, stay_away });
+            }
+            Order::Ended { .. } | Order::Stop => {}
+            Order::NetworkChanged => self.rebind(held),
+            Order::Hurry => held.pulse.path_changed(self.clock.monotonic()),
+            Order::Want(true) => self.is_wanted = true,
+            Order::Want(false) => {
+                self.is_wanted = false;
+                held.frames.finish();
+            }
+        }
+        None
+    }
+
+    /// Moves the connection to a fresh socket.
+    fn rebind(&self, held: &mut Held) {
+        let Some(endpoint) = &self.endpoint else {
+            return;
+        };
+        let fresh = UdpSocket::bind(any_address(is_v6(endpoint)));
+        match fresh.and_then(|socket| endpoint.rebind(socket)) {
+            Ok(()) => tracing::info!("the network changed; moved to another socket"),
+            Err(error) => tracing::warn!(%error, "the network changed; kept the socket"),
+        }
+        held.pulse.path_changed(self.clock.monotonic());
+    }
+}
+
+async fn dial(
+    endpoint: Endpoint,
+    address: SocketAddr,
+    tls: &DeviceTls,
+    resumes: bool,
+    began: Monotonic,
+    patience: Duration,
+) -> Result<Dialled, End> {
+    let outage = Outage::new();
+    let crypto = if resumes { &tls.resuming } else { &tls.fresh };
+    let mut config = quinn::ClientConfig::new(
+        Arc::<quinn::crypto::rustls::QuicClientConfig>::clone(crypto),
+    );
+    config.transport_config(Arc::new(device_transport(Arc::clone(&outage))));
+    let connecting = endpoint
+        .connect_with(config, address, &tls.server_name)
+        .map_err(|error| {
+            tracing::warn!(%error, "cannot dial");
+            End::Silent
+        })?;
+    let (connection, early) = match connecting.into_0rtt() {
+        Ok((connection, accepted)) => (connection, Some(accepted)),
+        Err(connecting) => {
+            let connected = tokio::time::timeout(patience, connecting).await;
+            let connected = connected.map_err(|_| End::Silent)?;
+            (connected.map_err(|error| End::of(&error))?, None)
+        }
+    };
+    Ok(Dialled {
+        endpoint,
+        connection,
+        outage,
+        early,
+        began,
+    })
+}
+
+async fn dial_rival(relay: String, tls: DeviceTls, began: Monotonic) -> Result<Dialled, End> {
+    let address = resolve(&relay).await?;
+    dial(open_endpoint(address)?, address, &tls, false, began, RIVAL).await
+}
+
+async fn resolve(relay: &str) -> Result<SocketAddr, End> {
+    match tokio::net::lookup_host(relay).await {
+        Ok(mut addresses) => addresses.next().ok_or(End::Silent),
+        Err(error) => {
+            tracing::debug!(%error, "the relay's address is not to be found");
+            Err(End::Silent)
+        }
+    }
+}
+
+fn open_endpoint(to: SocketAddr) -> Result<Endpoint, End> {
+    Endpoint::client(any_address(to.is_ipv6())).map_err(|error| {
+        tracing::warn!(%error, "no UDP socket");
+        End::Silent
+    })
+}
+
+fn any_address(v6: bool) -> SocketAddr {
+    if v6 {
+        SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0)
+    } else {
+        SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0)
+    }
+}
+
+fn is_v6(endpoint: &Endpoint) -> bool {
+    endpoint.local_addr().is_ok_and(|address| address.is_ipv6())
+}

@@ -14,7 +14,8 @@ use gridbeat_document::{
 use gridbeat_relay_core::SessionId;
 use gridbeat_sync_protocol::{
     Ack, Applied, Close, Compare, CompareDocument, Compared, Entry, Feed, FeedChange, Frame, Hello,
-    Item, Push, PushChange, PushDocument, Reconcile, Reconciler, ScopeMark, Versions, Welcome,
+    Item, Push, PushChange, PushDocument, Reconcile, Reconciler, ScopeMark, Verdict, Versions,
+    Welcome,
 };
 
 use crate::note::{kinds, note};
@@ -76,6 +77,10 @@ pub(crate) struct Device {
     pub(crate) scopes: BTreeMap<Scope, Mirror>,
     documents: BTreeMap<DocumentId, (Document, Vec<Held>)>,
     own: BTreeMap<(Scope, u64), OwnEntry>,
+    /// What it saved and nobody has judged yet, in order; filled by [`Self::save`].
+    pub(crate) outbox: Vec<(Scope, DocumentId, Change)>,
+    /// Every change that was called durable to it.
+    pub(crate) durable: Vec<(DocumentId, ChangeHash)>,
     out: BTreeMap<u64, Push>,
     pushes: u64,
     edits: u64,
@@ -108,6 +113,8 @@ impl Device {
                 .collect(),
             documents: BTreeMap::new(),
             own: BTreeMap::new(),
+            outbox: Vec::new(),
+            durable: Vec::new(),
             out: BTreeMap::new(),
             pushes: 0,
             edits: 0,
@@ -125,6 +132,7 @@ impl Device {
     pub(crate) fn greet(&mut self, world: &mut World) {
         self.session = world.connect(self.id);
         self.pushes = 0;
+        self.out.clear();
         self.own.clear();
         self.welcome = None;
         world.deliver(self.session, Frame::Hello(self.hello(world)));
@@ -188,6 +196,35 @@ impl Device {
     pub(crate) fn view_text(&self, id: DocumentId, field: &str) -> String {
         let view = self.documents[&id].0.view(&|_| Provenance::default());
         view.text(&["fields", field]).to_owned()
+    }
+
+    /// Edits a document, and keeps the change until it is judged.
+    pub(crate) fn save(&mut self, scope: &Scope, id: DocumentId, intent: &str) {
+        let change = self.edit(id, intent);
+        self.outbox.push((scope.clone(), id, change));
+    }
+
+    /// Sends everything that is not judged and not under way.
+    pub(crate) fn send_outbox(&mut self, world: &mut World) {
+        let under_way: BTreeSet<_> = self
+            .out
+            .values()
+            .flat_map(|push| push.documents.iter().flat_map(|it| &it.changes))
+            .map(|change| change.bytes.clone())
+            .collect();
+        for (scope, id, change) in self.outbox.clone() {
+            if !under_way.contains(&change.bytes) {
+                self.send(world, &scope, &[(id, &[change])]);
+            }
+        }
+    }
+
+    /// Loses its connection.
+    pub(crate) fn disconnect(&mut self, world: &mut World) {
+        world.relay.disconnected(world.now, self.session);
+        world.sent.remove(&self.session);
+        self.out.clear();
+        self.session = SessionId(0);
     }
 
     /// Sends changes, but takes nothing.
@@ -295,8 +332,17 @@ impl Device {
                 note(OwnEntry::Attach(pushed.document));
             }
             for change in &pushed.changes {
-                if *verdicts.next().unwrap() == gridbeat_sync_protocol::Verdict::Accepted {
-                    let change = Change::parse(&change.bytes).unwrap();
+                let verdict = verdicts.next().unwrap();
+                let Ok(change) = Change::parse(&change.bytes) else {
+                    continue;
+                };
+                if *verdict != Verdict::Incomplete {
+                    self.outbox.retain(|(_, _, it)| it.hash != change.hash);
+                }
+                if matches!(verdict, Verdict::Accepted | Verdict::Known) {
+                    self.durable.push((pushed.document, change.hash));
+                }
+                if *verdict == Verdict::Accepted {
                     note(OwnEntry::Change(pushed.document, change));
                 }
             }

@@ -11,5 +11,6 @@ mod feed;
 mod greeting;
 mod note;
 mod repair;
+mod storm;
 mod trouble;
 mod world;

@@ -1,0 +1,5 @@
+//! What the binary `gridbeat` is made of, as a library, so that tests and benches reach it too.
+//!
+//! - [`input`]: a day of patrol as the user hands it over, in files or as a seeded shift of our own
+
+pub mod input;

@@ -280,7 +280,8 @@ pub struct Inventory {
     pub seq: u64,
     /// The scope's digest at that moment.
     pub digest: Digest,
-    /// Each document with its term of the digest, in no particular order.
+    /// Each document with its term of the digest and the sum of its receipts
+    /// ([`Digest::with_receipts`]), in no particular order.
     pub items: Vec<(DocumentId, Digest)>,
 }
 

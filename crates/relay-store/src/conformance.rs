@@ -109,7 +109,11 @@ fn entries_are_dense_and_digests_add_up_over_batches(bench: &mut Bench) {
     assert_eq!((inventory.seq, inventory.digest), (6, term(1, 13).plus(b)));
     assert_eq!(
         inventory.items,
-        [(document(1), term(1, 13)), (document(2), b)]
+        [
+            (document(1), term(1, 13).with_receipts(3 * 7_000)),
+            (document(2), b.with_receipts(7_000))
+        ],
+        "an inventory counts the times of receipt"
     );
     let stored = bench
         .load(&[1], &[1], PLENTY)

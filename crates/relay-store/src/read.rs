@@ -455,14 +455,18 @@ fn inventory(connection: &Connection, scope: &Scope) -> Result<Inventory, StoreF
     found.digest = line.digest;
     let mut find = connection
         .prepare_cached(
-            "SELECT d.uuid, d.term FROM placement p JOIN document d ON d.id = p.document
+            "SELECT d.uuid, d.term,
+                 (SELECT COALESCE(SUM(received), 0) FROM change WHERE document = d.id)
+             FROM placement p JOIN document d ON d.id = p.document
              WHERE p.scope = ?1",
         )
         .map_err(fault)?;
     let mut rows = find.query([line.id]).map_err(fault)?;
     while let Some(row) = rows.next().map_err(fault)? {
         let uuid = document(row.get(0).map_err(fault)?);
-        found.items.push((uuid, digest(row.get(1).map_err(fault)?)));
+        let term = digest(row.get(1).map_err(fault)?);
+        let receipts = row.get(2).map_err(fault)?;
+        found.items.push((uuid, term.with_receipts(receipts)));
     }
     Ok(found)
 }

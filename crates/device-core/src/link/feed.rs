@@ -306,6 +306,11 @@ fn move_heads(
 }
 
 impl Taken {
+    /// Tells whether a change was among those that came.
+    pub(super) fn has(&self, hash: &ChangeHash) -> bool {
+        self.changes.contains_key(hash)
+    }
+
     /// Finds a change by its bytes.
     fn find(&self, bytes: &[u8]) -> Option<&(Change, bool)> {
         self.changes

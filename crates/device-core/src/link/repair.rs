@@ -27,6 +27,8 @@ pub(super) struct Repair {
     reconciler: Reconciler,
     /// Documents that differ and are not asked about yet.
     differing: VecDeque<DocumentId>,
+    /// Whether the changes held were named when they were asked about.
+    names_changes: bool,
     /// How many of the documents asked about are not answered.
     unanswered: usize,
     /// The relay's position and digest in its latest answer.
@@ -91,10 +93,9 @@ fn begin(work: &mut Work<'_>, link: &mut Link, scope: &Scope) -> Result<(), Link
         return Ok(());
     };
     let inventory = scopes::inventory(work.tx, row.id)?;
-    let items = inventory.into_iter().map(|(document, heads)| Item {
-        document,
-        digest: Digest::of_document(document, &heads),
-    });
+    let items = inventory
+        .into_iter()
+        .map(|(document, digest)| Item { document, digest });
     let (reconciler, message) = Reconciler::initiate(items);
     link.session.reconcile(scope, message)?;
     work.counters.reconciliations += 1;
@@ -103,6 +104,7 @@ fn begin(work: &mut Work<'_>, link: &mut Link, scope: &Scope) -> Result<(), Link
     at.repair = Some(Repair {
         reconciler,
         differing: VecDeque::new(),
+        names_changes: true,
         unanswered: 0,
         latest: (0, Digest::EMPTY),
         is_whole: true,
@@ -136,8 +138,14 @@ pub(super) fn step(
 /// Asks the relay to compare the next documents; the last time also if there are none.
 fn ask(work: &Work<'_>, link: &mut Link, scope: &Scope) -> Result<(), LinkError> {
     let Link {
-        session, scopes, ..
+        session,
+        scopes,
+        incarnation,
+        ..
     } = link;
+    // Under another incarnation the same changes may have other times of receipt. Then nothing is
+    // named, so that all comes, with its times.
+    let names_changes = incarnation.is_none();
     let Some(repair) = scopes.get_mut(scope).and_then(|at| at.repair.as_mut()) else {
         return Ok(());
     };
@@ -147,12 +155,12 @@ fn ask(work: &Work<'_>, link: &mut Link, scope: &Scope) -> Result<(), LinkError>
         && let Some(document) = repair.differing.front().copied()
     {
         let changes: Vec<_> = match documents::find(work.tx, document)? {
-            Some(id) => log::entries(work.tx, id)?
+            Some(id) if names_changes => log::entries(work.tx, id)?
                 .into_iter()
                 .filter(|entry| entry.received.is_some())
                 .map(|entry| entry.hash)
                 .collect(),
-            None => Vec::new(),
+            Some(_) | None => Vec::new(),
         };
         if !asked.is_empty() && named + changes.len() > COMPARE_CHANGES_MAX {
             break;
@@ -162,6 +170,7 @@ fn ask(work: &Work<'_>, link: &mut Link, scope: &Scope) -> Result<(), LinkError>
         asked.push(CompareDocument { document, changes });
     }
     repair.unanswered = asked.len();
+    repair.names_changes = names_changes;
     let is_last = repair.differing.is_empty();
     Ok(session.compare(scope, asked, is_last)?)
 }
@@ -177,11 +186,13 @@ pub(super) fn compared(
         return Ok(());
     };
     let (id, grant) = (row.id, row.grant);
+    let at = link.scope(&scope);
+    let names_changes = at.repair.as_ref().is_none_or(|repair| repair.names_changes);
     let mut is_whole = true;
     let answered = compared.documents.len();
     for document in compared.documents {
         is_whole &= match document.held {
-            Some(held) => merge(work, (id, grant), document.document, &held)?,
+            Some(held) => merge(work, (id, grant), document.document, &held, names_changes)?,
             None => offer(work, (id, grant), document.document)?,
         };
     }
@@ -234,6 +245,7 @@ fn merge(
     (scope, grant): (i64, Grant),
     uuid: DocumentId,
     held: &Held,
+    names_changes: bool,
 ) -> Result<bool, LinkError> {
     let loaded = match documents::load(work.tx, work.kinds, uuid) {
         Ok(Some(loaded)) => Some(loaded),
@@ -251,11 +263,14 @@ fn merge(
     let incoming: Vec<&FeedChange> = held.changes.iter().collect();
     let taken = take_in(work, &mut loaded, &incoming)?;
     if grant == Grant::Write {
-        let lost: Vec<LogEntry> = held
-            .lacks
-            .iter()
-            .filter_map(|hash| loaded.log.get(hash).copied())
-            .collect();
+        let is_lost = |entry: &&LogEntry| {
+            if names_changes {
+                held.lacks.contains(&entry.hash)
+            } else {
+                entry.received.is_some() && !taken.has(&entry.hash)
+            }
+        };
+        let lost: Vec<LogEntry> = loaded.log.values().filter(is_lost).copied().collect();
         offer_again(work, &mut loaded, scope, &lost)?;
     }
     loaded.store(work.tx, Touched::Content)?;

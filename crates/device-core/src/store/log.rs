@@ -37,6 +37,17 @@ pub(crate) fn entries(db: &Connection, document: i64) -> Result<Vec<LogEntry>, S
     )
 }
 
+/// Returns the sum of the relay's times of receipt of a document's changes, in milliseconds.
+pub(crate) fn receipts(db: &Connection, document: i64) -> Result<i64, StorageError> {
+    let sum = sql::first(
+        db,
+        "SELECT COALESCE(SUM(received), 0) FROM change WHERE id BETWEEN ?1 AND ?2",
+        range(document),
+        |row| row.get(0),
+    )?;
+    Ok(sum.unwrap_or(0))
+}
+
 /// Returns a document's raw changes in order.
 pub(crate) fn bytes_of_all(
     db: &Connection,

@@ -9,7 +9,7 @@ use gridbeat_base::{ChangeHash, Digest, DocumentId, Scope};
 use gridbeat_sync_protocol::Grant;
 use rusqlite::{Connection, params};
 
-use super::sql;
+use super::{log, sql};
 use crate::StorageError;
 
 /// A scope as the file has it.
@@ -220,15 +220,24 @@ fn count_in(document: DocumentId, after: &Placement, scope: &mut ScopeRow) {
 pub(crate) fn inventory(
     db: &Connection,
     scope: i64,
-) -> Result<Vec<(DocumentId, Vec<ChangeHash>)>, StorageError> {
-    sql::all(
+) -> Result<Vec<(DocumentId, Digest)>, StorageError> {
+    let rows: Vec<(i64, DocumentId, Vec<ChangeHash>)> = sql::all(
         db,
-        "SELECT document.uuid, placement.heads FROM placement
+        "SELECT document.id, document.uuid, placement.heads FROM placement
          JOIN document ON document.id = placement.document
          WHERE placement.scope = ?1 AND placement.state = 1",
         [scope],
-        |row| Ok((sql::document_id(row, 0)?, sql::heads(row, 1)?)),
-    )
+        |row| Ok((row.get(0)?, sql::document_id(row, 1)?, sql::heads(row, 2)?)),
+    )?;
+    rows.into_iter()
+        .map(|(id, document, heads)| {
+            let receipts = log::receipts(db, id)?;
+            Ok((
+                document,
+                Digest::of_document(document, &heads).with_receipts(receipts),
+            ))
+        })
+        .collect()
 }
 
 /// Returns every document with any place in a scope.

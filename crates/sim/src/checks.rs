@@ -1,0 +1,216 @@
+//! What must hold after the calm: the promises of `docs/guarantees.md`, one check each.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gridbeat_base::{ChangeHash, DocumentId, Scope};
+use gridbeat_device_core::{Device, HistoryEntry, ReadError, SyncState};
+use gridbeat_domain::IncidentView;
+use gridbeat_relay_store::RecordFilter;
+
+use crate::world::World;
+
+/// More than any run makes.
+const ALL: u64 = 1_000_000;
+
+impl World {
+    /// After a relay was restored: what neither it nor any phone holds is lost to the world, and may
+    /// be, if the phone that made it was restored too. All else must come back.
+    pub(crate) fn excuse_what_nobody_holds(&mut self) {
+        let mut held: BTreeSet<(DocumentId, ChangeHash)> = BTreeSet::new();
+        for node in &self.nodes {
+            held.extend(&node.saved);
+            let Some(core) = &node.core else { continue };
+            for (document, _) in core.fingerprint().expect("a living file can be read") {
+                let history = core.history(document).expect("a living file can be read");
+                held.extend(history.into_iter().map(|entry| (document, entry.change)));
+            }
+        }
+        self.acknowledged.retain(|change| held.contains(change));
+    }
+
+    /// Checks everything at the end of the calm.
+    pub(crate) fn check(&mut self) {
+        self.check_in_sync();
+        self.check_acknowledged();
+        self.check_saved();
+        self.check_equal();
+        self.check_grants();
+    }
+
+    fn check_in_sync(&mut self) {
+        for node in 0..self.nodes.len() {
+            let Some(core) = &self.nodes[node].core else {
+                self.violate(format!("device {node} did not come back"));
+                continue;
+            };
+            let state = core.sync_state();
+            self.tally.reconciliations += core.counters().reconciliations;
+            if !matches!(state, SyncState::InSync { .. }) {
+                self.violate(format!(
+                    "device {node} is not in sync after the calm but {state:?}"
+                ));
+            }
+        }
+    }
+
+    fn check_acknowledged(&mut self) {
+        let Some(store) = &self.relay.store else {
+            self.violate("the relay did not come back".into());
+            return;
+        };
+        let lost: Vec<_> = self
+            .acknowledged
+            .iter()
+            .filter(|(document, change)| {
+                !store
+                    .contains(*document, change)
+                    .expect("a living database can be read")
+            })
+            .map(|(document, change)| format!("acknowledged and lost: {change} of {document}"))
+            .collect();
+        for violation in lost {
+            self.violate(violation);
+        }
+    }
+
+    /// Every change an officer was told is saved is in the device's history, or in "not accepted",
+    /// or was made anew from its intent after a refusal.
+    fn check_saved(&mut self) {
+        let mut lost = Vec::new();
+        for (number, node) in self.nodes.iter().enumerate() {
+            let Some(core) = &node.core else { continue };
+            let refused = core.refused().expect("a living file can be read");
+            let mut by_document: BTreeMap<DocumentId, Vec<ChangeHash>> = BTreeMap::new();
+            for (document, change) in &node.saved {
+                by_document.entry(*document).or_default().push(*change);
+            }
+            for (document, saved) in by_document {
+                let history = history(core, document);
+                let mine = history
+                    .iter()
+                    .filter(|entry| entry.author == node.device)
+                    .count();
+                let turned_down = refused
+                    .iter()
+                    .filter(|intent| intent.document == document)
+                    .count();
+                let missing = saved
+                    .iter()
+                    .filter(|change| !history.iter().any(|entry| entry.change == **change));
+                let missing = missing
+                    .filter(|change| !refused.iter().any(|intent| intent.change == **change))
+                    .count();
+                if missing > 0 && (turned_down == 0 || mine + turned_down < saved.len()) {
+                    lost.push(format!(
+                        "device {number} saved {} changes of {document}, {missing} are gone",
+                        saved.len()
+                    ));
+                }
+            }
+        }
+        for violation in lost {
+            self.violate(violation);
+        }
+    }
+
+    /// All sides hold equal documents, by heads and by value.
+    fn check_equal(&mut self) {
+        let Some(store) = &self.relay.store else {
+            return;
+        };
+        let heads: BTreeMap<_, _> = store
+            .heads_after(None, ALL)
+            .expect("a living database can be read")
+            .into_iter()
+            .collect();
+        let rows = store
+            .records(&RecordFilter::default(), ALL)
+            .expect("a living database can be read");
+        let rows: BTreeMap<_, _> = rows.into_iter().map(|row| (row.document, row)).collect();
+        self.tally.documents = heads.len() as u64;
+        let mut differ = Vec::new();
+        for (number, node) in self.nodes.iter().enumerate() {
+            let Some(core) = &node.core else { continue };
+            let here: BTreeMap<_, _> = core
+                .fingerprint()
+                .expect("a living file can be read")
+                .into_iter()
+                .collect();
+            for (document, at_relay) in &heads {
+                let Some(row) = rows.get(document) else {
+                    differ.push(format!("the relay has no row for {document}"));
+                    continue;
+                };
+                if !row.scopes.iter().any(|scope| node.scopes.contains(scope)) {
+                    continue;
+                }
+                if here.get(document) != Some(at_relay) {
+                    differ.push(format!(
+                        "device {number} and the relay differ in the heads of {document}"
+                    ));
+                    continue;
+                }
+                let record = core.record(*document).expect("a living file can be read");
+                let same = record.is_some_and(|record| {
+                    record.body == row.fields.body && record.status == row.fields.status
+                });
+                if !same {
+                    differ.push(format!(
+                        "device {number} and the relay differ in the value of {document}"
+                    ));
+                }
+            }
+            for document in here
+                .keys()
+                .filter(|document| !heads.contains_key(*document))
+            {
+                // Only what was refused whole may be a device's alone.
+                let refused = core.refused().expect("a living file can be read");
+                if !refused.iter().any(|intent| intent.document == *document) {
+                    differ.push(format!("device {number} alone holds {document}"));
+                }
+            }
+        }
+        for row in rows.values().filter(|row| row.kind == "incident") {
+            let view: Result<IncidentView, _> = serde_json::from_str(&row.fields.body);
+            match view {
+                Ok(view) if view.unreadable == 0 => {}
+                Ok(_) => differ.push(format!("{} has entries that cannot be read", row.document)),
+                Err(error) => differ.push(format!(
+                    "the row of {} cannot be read: {error}",
+                    row.document
+                )),
+            }
+        }
+        for violation in differ {
+            self.violate(violation);
+        }
+    }
+
+    /// No phone holds a document outside the scopes it was enrolled for.
+    fn check_grants(&mut self) {
+        let mut outside = Vec::new();
+        for (number, node) in self.nodes.iter().enumerate() {
+            let Some(core) = &node.core else { continue };
+            for (document, _) in core.fingerprint().expect("a living file can be read") {
+                let record = core.record(document).expect("a living file can be read");
+                let scopes: Vec<Scope> = record.map(|record| record.scopes).unwrap_or_default();
+                if !scopes.iter().all(|scope| node.scopes.contains(scope)) {
+                    outside.push(format!("device {number} holds {document} of {scopes:?}"));
+                }
+            }
+        }
+        for violation in outside {
+            self.violate(violation);
+        }
+    }
+}
+
+/// Reads a document's history; one that the device does not hold has none.
+fn history(core: &Device, document: DocumentId) -> Vec<HistoryEntry> {
+    match core.history(document) {
+        Ok(history) => history,
+        Err(ReadError::UnknownDocument { .. }) => Vec::new(),
+        Err(error) => panic!("a living file can be read: {error:?}"),
+    }
+}

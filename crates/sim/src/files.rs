@@ -1,0 +1,107 @@
+//! Database files as a crash, a backup or a clone leaves them.
+//!
+//! A file lives in a folder of its own, one folder a generation. A crash copies the database and
+//! its write-ahead log as they lie, and the next life opens the copy: exactly what a killed process
+//! leaves, without SQLite's tidy closing. Not here: lost or reordered unsynced writes, which need a
+//! file system of their own; the process tests kill at every fsync instead.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use gridbeat_base::Random;
+
+/// The folders of one database, generation after generation.
+#[derive(Debug)]
+pub(crate) struct Files {
+    root: PathBuf,
+    name: &'static str,
+    generation: u64,
+}
+
+impl Files {
+    /// Begins with an empty folder below `root`.
+    pub(crate) fn new(root: PathBuf, name: &'static str) -> Self {
+        let files = Self {
+            root,
+            name,
+            generation: 0,
+        };
+        fs::create_dir_all(files.folder(0)).expect("the simulator's folder can be made");
+        files
+    }
+
+    /// Returns where the living database is.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.folder(self.generation).join(self.name)
+    }
+
+    /// Copies the living database as it lies into a new generation and makes that the living one.
+    ///
+    /// Call it before the connection is dropped. With `torn`, the write-ahead log of the copy ends
+    /// in bytes of a frame that was never finished.
+    pub(crate) fn crash(&mut self, torn: Option<&mut Random>) {
+        let old = self.path();
+        self.generation += 1;
+        self.copy_from(&old);
+        let log = side_file(&self.path(), "-wal");
+        if let (Some(random), true) = (torn, log.exists()) {
+            let length = usize::try_from(1 + random.below(4_000)).unwrap_or(1);
+            let garbage: Vec<u8> = (0..length).map(|_| random.bytes::<1>()[0]).collect();
+            let mut file = fs::OpenOptions::new()
+                .append(true)
+                .open(log)
+                .expect("the log was copied");
+            file.write_all(&garbage)
+                .expect("the simulator's disk has room");
+        }
+    }
+
+    /// Copies the living database aside, and returns where: a backup, or a clone's beginning.
+    pub(crate) fn copy_aside(&self, name: &str) -> PathBuf {
+        let folder = self.root.join(name);
+        fs::create_dir_all(&folder).expect("the simulator's folder can be made");
+        let copy = folder.join(self.name);
+        copy_database(&self.path(), &copy);
+        copy
+    }
+
+    /// Makes a copy that was put aside the living database.
+    pub(crate) fn restore(&mut self, copy: &Path) {
+        self.generation += 1;
+        self.copy_from(copy);
+    }
+
+    /// Removes the folders of earlier generations, whose connections are gone.
+    pub(crate) fn tidy(&self) {
+        for generation in 0..self.generation {
+            // An earlier call may have removed it.
+            let _ = fs::remove_dir_all(self.folder(generation));
+        }
+    }
+
+    fn folder(&self, generation: u64) -> PathBuf {
+        self.root.join(format!("{generation}"))
+    }
+
+    fn copy_from(&self, source: &Path) {
+        fs::create_dir_all(self.folder(self.generation))
+            .expect("the simulator's folder can be made");
+        copy_database(source, &self.path());
+    }
+}
+
+fn copy_database(from: &Path, to: &Path) {
+    for suffix in ["", "-wal"] {
+        let source = side_file(from, suffix);
+        if source.exists() {
+            fs::copy(source, side_file(to, suffix)).expect("the simulator's disk has room");
+        }
+    }
+}
+
+fn side_file(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}

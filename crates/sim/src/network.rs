@@ -1,0 +1,141 @@
+//! The network between devices and the relay: connections, delays, cuts, partitions.
+//!
+//! It promises what QUIC promises and no more. Control frames of one direction arrive in order;
+//! a push or a feed frame has a stream of its own and may overtake others. What is in flight when
+//! a connection ends is gone. While a device is cut off, what was sent waits for the link, as
+//! retransmissions do, or dies with the connection.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use gridbeat_base::Random;
+use gridbeat_relay_core::SessionId;
+use gridbeat_sync_protocol::Frame;
+
+/// One connection between a device and the relay.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// Which device.
+    pub(crate) node: usize,
+    /// A replayed first flight: what the relay answers reaches nobody.
+    pub(crate) is_replay: bool,
+    // When the last control frame each way arrives: the next may not come earlier.
+    control_up: Duration,
+    control_down: Duration,
+    /// The frames of the first flight, for a replay.
+    pub(crate) first_flight: Vec<Vec<u8>>,
+}
+
+/// How one device's link behaves; drawn per seed and device.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Link {
+    pub(crate) delay_min: Duration,
+    pub(crate) delay_spread: Duration,
+    /// In 1,000 frames, how many are held up long enough to be overtaken.
+    pub(crate) held_per_mille: u64,
+    /// In 1,000 frames, how many take their connection down with them.
+    pub(crate) cut_per_mille: u64,
+    /// Nothing passes before this moment.
+    pub(crate) partitioned_until: Duration,
+}
+
+impl Link {
+    pub(crate) const CALM: Self = Self {
+        delay_min: Duration::from_millis(40),
+        delay_spread: Duration::from_millis(20),
+        held_per_mille: 0,
+        cut_per_mille: 0,
+        partitioned_until: Duration::ZERO,
+    };
+
+    pub(crate) fn stormy(random: &mut Random, reordering: bool, cuts: bool) -> Self {
+        Self {
+            delay_min: Duration::from_millis(20 + random.below(280)),
+            delay_spread: Duration::from_millis(1 + random.below(400)),
+            held_per_mille: if reordering { random.below(400) } else { 0 },
+            cut_per_mille: if cuts { random.below(60) } else { 0 },
+            partitioned_until: Duration::ZERO,
+        }
+    }
+}
+
+/// What becomes of a frame.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Fate {
+    /// It arrives then.
+    Arrives(Duration),
+    /// It is lost, and its connection ends then.
+    Cuts(Duration),
+}
+
+/// All connections, by the relay's session.
+#[derive(Debug, Default)]
+pub(crate) struct Network {
+    connections: BTreeMap<SessionId, Connection>,
+    next: u64,
+}
+
+impl Network {
+    pub(crate) fn open(&mut self, node: usize, now: Duration, is_replay: bool) -> SessionId {
+        self.next += 1;
+        let session = SessionId(self.next);
+        let connection = Connection {
+            node,
+            is_replay,
+            control_up: now,
+            control_down: now,
+            first_flight: Vec::new(),
+        };
+        self.connections.insert(session, connection);
+        session
+    }
+
+    pub(crate) fn close(&mut self, session: SessionId) -> Option<Connection> {
+        self.connections.remove(&session)
+    }
+
+    pub(crate) fn get(&self, session: SessionId) -> Option<&Connection> {
+        self.connections.get(&session)
+    }
+
+    pub(crate) fn get_mut(&mut self, session: SessionId) -> Option<&mut Connection> {
+        self.connections.get_mut(&session)
+    }
+
+    pub(crate) fn sessions(&self) -> Vec<SessionId> {
+        self.connections.keys().copied().collect()
+    }
+
+    /// Decides what becomes of a frame sent at `now`.
+    pub(crate) fn send(
+        &mut self,
+        session: SessionId,
+        frame: &Frame,
+        up: bool,
+        link: &Link,
+        now: Duration,
+        random: &mut Random,
+    ) -> Option<Fate> {
+        let connection = self.connections.get_mut(&session)?;
+        let spread = random.below(u64::try_from(link.delay_spread.as_micros()).unwrap_or(1));
+        let mut arrives =
+            now.max(link.partitioned_until) + link.delay_min + Duration::from_micros(spread);
+        if random.chance(link.cut_per_mille) {
+            return Some(Fate::Cuts(arrives));
+        }
+        if matches!(frame, Frame::Push(_) | Frame::Feed(_)) {
+            if random.chance(link.held_per_mille) {
+                arrives += link.delay_min * 4;
+            }
+        } else {
+            let last = if up {
+                &mut connection.control_up
+            } else {
+                &mut connection.control_down
+            };
+            arrives = arrives.max(*last + Duration::from_micros(1));
+            *last = arrives;
+        }
+        Some(Fate::Arrives(arrives))
+    }
+}

@@ -1,0 +1,355 @@
+//! What people do and what goes wrong: the storm, and the calm after it.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use gridbeat_base::{Install, Random, Scope};
+use gridbeat_device_core::SaveError;
+use gridbeat_relay_core::Right;
+use gridbeat_relay_store::Registry as _;
+use gridbeat_sync_protocol::{Entry, Frame};
+
+use crate::actions::{self, Wish};
+use crate::network::Link;
+use crate::node::Node;
+use crate::options::Canary;
+use crate::world::{Event, World};
+
+/// Least and most devices of a run, before clones.
+const DEVICES: (u64, u64) = (2, 5);
+
+/// How often a fault happens in the storm, on average.
+const FAULT_EVERY: Duration = Duration::from_secs(12 * 60);
+
+impl World {
+    /// Enrols 2 to 5 devices over 1 to 3 scopes, and lays out the storm's events.
+    pub(crate) fn set_up(&mut self, root: &std::path::Path) {
+        let scope_count = 1 + self.random.below(3);
+        self.scopes = (1..=scope_count)
+            .map(|number| {
+                Scope::new(&format!("33021100{number}")).expect("a township's code is a name")
+            })
+            .collect();
+        let device_count = DEVICES.0 + self.random.below(DEVICES.1 - DEVICES.0 + 1);
+        for number in 0..device_count {
+            let number = usize::try_from(number).unwrap_or(0);
+            // Every device has one scope, and by chance its neighbours' too.
+            let home = self.scopes[number % self.scopes.len()].clone();
+            let mut scopes = vec![home];
+            for scope in &self.scopes {
+                if !scopes.contains(scope) && self.random.chance(400) {
+                    scopes.push(scope.clone());
+                }
+            }
+            let faults = self.options.faults;
+            let link = Link::stormy(&mut self.random, faults.reordering, faults.cuts);
+            self.nodes
+                .push(Node::new(root, number, scopes, link, &mut self.random));
+            self.enrol(number, &BTreeMap::new());
+            self.start_device(number);
+        }
+        let storm_millis = u64::try_from(self.options.storm.as_millis()).unwrap_or(u64::MAX);
+        for _ in 0..self.options.actions {
+            let node = usize::try_from(self.random.below(device_count)).unwrap_or(0);
+            let when = Duration::from_millis(1_000 + self.random.below(storm_millis));
+            self.at(when, Event::Act(node));
+        }
+        let faults = self.options.storm.as_millis() / FAULT_EVERY.as_millis();
+        for _ in 0..faults {
+            let when = Duration::from_millis(self.random.below(storm_millis));
+            self.at(when, Event::Fault);
+        }
+    }
+
+    /// Writes a device's rights into the relay's table: `Write` in its scopes, but for `others`.
+    fn enrol(&mut self, node: usize, others: &BTreeMap<Scope, Right>) {
+        let mut grants: BTreeMap<Scope, Right> = self.nodes[node]
+            .scopes
+            .iter()
+            .map(|scope| (scope.clone(), Right::Write))
+            .collect();
+        grants.extend(others.clone());
+        let device = self.nodes[node].device;
+        let now = self.relay_now();
+        if let Some(store) = self.relay.store.as_mut() {
+            let name = format!("device {node}");
+            let result = store.add_device(device, &name, &grants, now.wall);
+            if self.relay.fuse.has_blown() {
+                // It died at this commit; the right is given another time or not at all.
+                self.tally.relay_crashes += 1;
+                self.crash_relay(Duration::from_secs(30));
+            } else if let Err(error) = result {
+                self.trace
+                    .line(format_args!("{:?} not enrolled: {error:?}", self.time));
+            }
+        }
+    }
+
+    pub(crate) fn act(&mut self, node: usize) {
+        let now = self.nodes[node].now(self.time);
+        let scopes = self.nodes[node].scopes.clone();
+        let forgets = self.options.canary == Some(Canary::LostSave) && self.random.chance(300);
+        let before = forgets.then(|| self.nodes[node].files.copy_aside("forgotten"));
+        let mut forgotten = None;
+        let Some(core) = self.nodes[node].core.as_mut() else {
+            return;
+        };
+        let mut held = Vec::new();
+        for (document, _) in core.fingerprint().expect("a living file can be read") {
+            if let Some(record) = core.record(document).expect("a living file can be read") {
+                held.push((document, record.kind));
+            }
+        }
+        let wish = actions::draw(&mut self.random, &self.catalogue, &held);
+        let scope = &scopes[usize::try_from(self.random.below(scopes.len() as u64)).unwrap_or(0)];
+        let result = match &wish {
+            Wish::Create { kind, intent } => core.create(now, kind, scope, intent),
+            Wish::Edit { document, intent } => core.edit(now, *document, intent),
+        };
+        match result {
+            Ok(saved) => {
+                forgotten = forgets.then_some(saved.change);
+                self.tally.saved += 1;
+                self.trace.line(format_args!(
+                    "{:?} device {node} saves {:?}",
+                    self.time, saved.change
+                ));
+                self.nodes[node]
+                    .saved
+                    .insert((saved.document, saved.change));
+            }
+            Err(SaveError::DiskFull) => self.tally.full_disks += 1,
+            // Not allowed in the document's state, not granted, nothing to do: nothing was saved.
+            Err(error) => self
+                .trace
+                .line(format_args!("{:?} device {node}: {error:?}", self.time)),
+        }
+        if self.nodes[node].fuse.has_blown() {
+            self.tally.device_crashes += 1;
+            let wait = Duration::from_secs(1 + self.random.below(600));
+            self.crash_device(node, wait);
+        } else if let (Some(copy), Some(_)) = (before, forgotten) {
+            self.crash_device(node, Duration::from_secs(1));
+            self.nodes[node].files.restore(&copy);
+        } else {
+            self.pump_device(node);
+        }
+    }
+
+    /// One fault, drawn among those that may happen.
+    pub(crate) fn fault(&mut self) {
+        if !self.is_storm {
+            return;
+        }
+        let faults = self.options.faults;
+        let node = usize::try_from(self.random.below(self.nodes.len() as u64)).unwrap_or(0);
+        let draw = self.random.below(13);
+        self.trace
+            .line(format_args!("{:?} fault {draw} at {node}", self.time));
+        match draw {
+            0 if faults.cuts => self.cut_somewhere(node),
+            1 if faults.partitions => {
+                let wait = Duration::from_secs(10 + self.random.below(40 * 60));
+                self.nodes[node].link.partitioned_until = self.time + wait;
+            }
+            2 if faults.replays => {
+                if let Some(session) = self.nodes[node].session {
+                    self.replay(session);
+                }
+            }
+            3 | 4 if faults.device_crashes => {
+                let commits = 1 + self.random.below(4);
+                self.nodes[node].fuse.set(commits);
+            }
+            5 if faults.relay_crashes => {
+                let commits = 1 + self.random.below(4);
+                self.relay.fuse.set(commits);
+            }
+            6 if faults.relay_crashes => {
+                self.tally.relay_crashes += 1;
+                let wait = Duration::from_secs(1 + self.random.below(300));
+                self.crash_relay(wait);
+            }
+            7 if faults.full_disks => self.fill_disk(node),
+            8 if faults.clock_jumps => self.jump_clock(node),
+            9 if faults.device_restores => self.back_up_or_restore_device(node),
+            10 if faults.relay_restores => self.back_up_or_restore_relay(),
+            11 if faults.clones => self.clone_device(node),
+            12 if faults.downgrades => self.downgrade(node),
+            _ => {}
+        }
+    }
+
+    fn cut_somewhere(&mut self, node: usize) {
+        if let Some(session) = self.nodes[node].session {
+            self.cut(session);
+        }
+    }
+
+    fn fill_disk(&mut self, node: usize) {
+        let full = self.random.chance(500).then_some(1);
+        if self.random.chance(250) {
+            if let Some(store) = self.relay.store.as_mut() {
+                store
+                    .set_file_size_max(full)
+                    .expect("a living database answers");
+            }
+        } else if let Some(core) = self.nodes[node].core.as_mut() {
+            core.set_file_size_max(full).expect("a living file answers");
+        }
+    }
+
+    fn jump_clock(&mut self, node: usize) {
+        let span = if self.random.chance(200) {
+            10 * 365 * 86_400_000
+        } else {
+            10 * 60_000
+        };
+        let jump = i64::try_from(self.random.below(2 * span)).unwrap_or(0)
+            - i64::try_from(span).unwrap_or(0);
+        self.nodes[node].clock_error_ms = jump;
+    }
+
+    fn back_up_or_restore_device(&mut self, node: usize) {
+        if self.nodes[node].core.is_none() {
+            return;
+        }
+        let Some((copy, saved)) = self.nodes[node].backup.take() else {
+            let copy = self.nodes[node].files.copy_aside("backup");
+            self.nodes[node].backup = Some((copy, self.nodes[node].saved.clone()));
+            return;
+        };
+        self.tally.restores += 1;
+        let wait = Duration::from_secs(60 + self.random.below(1_200));
+        self.crash_device(node, wait);
+        self.nodes[node].files.restore(&copy);
+        // What was saved since is gone with the old phone, unless the relay called it durable.
+        self.nodes[node].saved = saved;
+        self.nodes[node].seen.clear();
+        let install = Install::from_bytes(self.random.bytes());
+        self.nodes[node].install = install;
+    }
+
+    fn back_up_or_restore_relay(&mut self) {
+        if self.relay.core.is_none() {
+            return;
+        }
+        let Some(copy) = self.relay.backup.take() else {
+            self.relay.backup = Some(self.relay.files.copy_aside("backup"));
+            return;
+        };
+        self.tally.restores += 1;
+        let wait = Duration::from_secs(60 + self.random.below(600));
+        self.crash_relay(wait);
+        self.relay.files.restore(&copy);
+        self.excuse_what_nobody_holds();
+    }
+
+    fn clone_device(&mut self, node: usize) {
+        if self.nodes[node].core.is_none() || self.nodes.len() > 8 {
+            return;
+        }
+        self.tally.clones += 1;
+        let copy = self.nodes[node]
+            .files
+            .copy_aside(&format!("clone-{}", self.nodes.len()));
+        let number = self.nodes.len();
+        let root = self.root.clone();
+        let link = self.nodes[node].link;
+        let mut clone = Node::new(
+            &root,
+            number,
+            self.nodes[node].scopes.clone(),
+            link,
+            &mut self.random,
+        );
+        clone.device = self.nodes[node].device;
+        clone.saved = self.nodes[node].saved.clone();
+        clone.files.restore(&copy);
+        self.nodes.push(clone);
+        self.start_device(number);
+        // Both owners go on working.
+        for _ in 0..4 {
+            let wait = Duration::from_secs(self.random.below(3_600));
+            self.after(wait, Event::Act(number));
+        }
+    }
+
+    /// A device may write in one of its scopes no longer, or may again.
+    fn downgrade(&mut self, node: usize) {
+        let scope = self.nodes[node].scopes[0].clone();
+        let right = if self.random.chance(500) {
+            Right::Read
+        } else {
+            Right::Write
+        };
+        self.enrol(node, &BTreeMap::from([(scope, right)]));
+    }
+
+    /// Ends the storm: no fault from here on, every process up, every link good.
+    pub(crate) fn calm(&mut self) {
+        self.is_storm = false;
+        self.trace.line(format_args!("{:?} calm", self.time));
+        self.start_relay();
+        if let Some(store) = self.relay.store.as_mut() {
+            store
+                .set_file_size_max(None)
+                .expect("a living database answers");
+        }
+        self.relay.fuse.set(0);
+        for node in 0..self.nodes.len() {
+            self.nodes[node].fuse.set(0);
+            self.nodes[node].link = Link::CALM;
+            self.start_device(node);
+            if let Some(core) = self.nodes[node].core.as_mut() {
+                core.set_file_size_max(None).expect("a living file answers");
+            }
+            if self.nodes[node].session.is_none() {
+                self.redial(node);
+            }
+        }
+    }
+
+    /// The canaries that work on what passes by.
+    pub(crate) fn plant_in(&mut self, frame: &mut Frame) {
+        if self.options.canary != Some(Canary::AlteredFeed) {
+            return;
+        }
+        if let Frame::Feed(feed) = frame {
+            let has_changes = feed
+                .entries
+                .iter()
+                .any(|entry| matches!(entry, Entry::Change { .. }));
+            if has_changes && self.random.chance(200) {
+                for entry in &mut feed.entries {
+                    if let Entry::Change { change, .. } = entry {
+                        let received = &mut change.received;
+                        received.0 += 3_600_000;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Draws a seed's own options: every seed has another mix of faults.
+pub(crate) fn swarm(random: &mut Random, options: &mut crate::Options) {
+    let faults = &mut options.faults;
+    for fault in [
+        &mut faults.cuts,
+        &mut faults.partitions,
+        &mut faults.reordering,
+        &mut faults.replays,
+        &mut faults.device_crashes,
+        &mut faults.relay_crashes,
+        &mut faults.torn_logs,
+        &mut faults.full_disks,
+        &mut faults.clock_jumps,
+        &mut faults.device_restores,
+        &mut faults.relay_restores,
+        &mut faults.clones,
+        &mut faults.downgrades,
+    ] {
+        *fault &= random.chance(700);
+    }
+}

@@ -1,0 +1,195 @@
+//! The simulated city: phones, a relay, a network and disks, in one thread and one seed.
+//!
+//! Everything that happens is an event with a time; the world takes the earliest, hands it to the
+//! very code that ships, and turns what that code asks for into later events. Not here: how phones and
+//! the relay are run (`devices`, `relay`), what people and faults do (`storm`), what must hold
+//! (`checks`).
+
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use gridbeat_base::{ChangeHash, DocumentId, Random, Scope};
+use gridbeat_domain::Catalogue;
+use gridbeat_relay_core::{Relay, SessionId, Task, TaskId};
+use gridbeat_relay_store::SqliteStore;
+
+use crate::files::Files;
+use crate::network::Network;
+use crate::node::{Fuse, Node};
+use crate::options::Options;
+use crate::trace::Trace;
+
+/// One thing that happens at a time.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A person does something.
+    Act(usize),
+    /// A phone dials.
+    Dial(usize),
+    /// A frame arrives at the relay.
+    Up(SessionId, Vec<u8>),
+    /// A frame arrives at a phone.
+    Down(SessionId, Vec<u8>),
+    /// A connection ends, on both sides.
+    Cut(SessionId),
+    /// A phone's deadline.
+    WakeDevice(usize),
+    /// The relay's deadline.
+    WakeRelay,
+    /// A task of the relay's reaches its disk. The number tells lives of the relay apart.
+    Disk(u64, TaskId, Box<Task>),
+    /// A phone starts again.
+    StartDevice(usize),
+    /// The relay starts again.
+    StartRelay,
+    /// A fault of the storm.
+    Fault,
+}
+
+/// The relay, its file and its lives.
+#[derive(Debug)]
+pub(crate) struct RelayNode {
+    pub(crate) files: Files,
+    pub(crate) core: Option<Relay>,
+    pub(crate) store: Option<SqliteStore>,
+    pub(crate) fuse: Fuse,
+    pub(crate) random: Random,
+    pub(crate) backup: Option<PathBuf>,
+    pub(crate) life: u64,
+    pub(crate) wakes: Option<Duration>,
+}
+
+/// The city.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) options: Options,
+    pub(crate) root: PathBuf,
+    pub(crate) random: Random,
+    pub(crate) time: Duration,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) relay: RelayNode,
+    pub(crate) network: Network,
+    pub(crate) catalogue: Catalogue,
+    pub(crate) scopes: Vec<Scope>,
+    pub(crate) is_storm: bool,
+    /// Every change the relay called durable, and that no legal loss took away.
+    pub(crate) acknowledged: BTreeSet<(DocumentId, ChangeHash)>,
+    /// What each push on its way carries.
+    pub(crate) pushes: BTreeMap<(SessionId, u64), Vec<(DocumentId, ChangeHash)>>,
+    pub(crate) violations: Vec<String>,
+    pub(crate) tally: Tally,
+    pub(crate) trace: Trace,
+    events: BTreeMap<(Duration, u64), Event>,
+    next_event: u64,
+}
+
+/// What happened in a run, in numbers.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Tally {
+    /// Changes saved on devices.
+    pub saved: u64,
+    /// Changes acknowledged by the relay.
+    pub acknowledged: u64,
+    /// Changes the relay refused.
+    pub refused: u64,
+    /// Connections cut.
+    pub cuts: u64,
+    /// Devices that died.
+    pub device_crashes: u64,
+    /// Deaths of the relay.
+    pub relay_crashes: u64,
+    /// Backups restored, of devices and the relay.
+    pub restores: u64,
+    /// Devices cloned.
+    pub clones: u64,
+    /// First flights replayed.
+    pub replays: u64,
+    /// Saves that a full disk turned down.
+    pub full_disks: u64,
+    /// Reconciliations that devices began.
+    pub reconciliations: u64,
+    /// Documents at the end.
+    pub documents: u64,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, options: Options, root: &Path, keep_trace: bool) -> Self {
+        let mut random = Random::from_number(seed);
+        let relay = RelayNode {
+            files: Files::new(root.join("relay"), "relay.db"),
+            core: None,
+            store: None,
+            fuse: Fuse::default(),
+            random: random.fork(),
+            backup: None,
+            life: 0,
+            wakes: None,
+        };
+        let mut world = Self {
+            options,
+            root: root.to_owned(),
+            random,
+            time: Duration::ZERO,
+            nodes: Vec::new(),
+            relay,
+            network: Network::default(),
+            catalogue: Catalogue::national(),
+            scopes: Vec::new(),
+            is_storm: true,
+            acknowledged: BTreeSet::new(),
+            pushes: BTreeMap::new(),
+            violations: Vec::new(),
+            tally: Tally::default(),
+            trace: Trace::new(keep_trace),
+            events: BTreeMap::new(),
+            next_event: 0,
+        };
+        world.start_relay();
+        world
+    }
+
+    pub(crate) fn at(&mut self, time: Duration, event: Event) {
+        self.next_event += 1;
+        self.events.insert((time, self.next_event), event);
+    }
+
+    pub(crate) fn after(&mut self, wait: Duration, event: Event) {
+        self.at(self.time + wait, event);
+    }
+
+    /// Lets everything happen up to a moment.
+    pub(crate) fn run_until(&mut self, end: Duration) {
+        while let Some(entry) = self.events.first_entry() {
+            if entry.key().0 > end {
+                break;
+            }
+            let ((time, _), event) = entry.remove_entry();
+            self.time = time;
+            self.handle(event);
+        }
+        self.time = end;
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Act(node) => self.act(node),
+            Event::Dial(node) => self.dial(node),
+            Event::Up(session, bytes) => self.arrive_up(session, &bytes),
+            Event::Down(session, bytes) => self.arrive_down(session, &bytes),
+            Event::Cut(session) => self.cut(session),
+            Event::WakeDevice(node) => self.wake_device(node),
+            Event::WakeRelay => self.wake_relay(),
+            Event::Disk(life, id, task) => self.disk(life, id, &task),
+            Event::StartDevice(node) => self.start_device(node),
+            Event::StartRelay => self.start_relay(),
+            Event::Fault => self.fault(),
+        }
+    }
+
+    pub(crate) fn violate(&mut self, what: String) {
+        self.trace
+            .line(format_args!("{:?} VIOLATION {what}", self.time));
+        self.violations.push(what);
+    }
+}

@@ -25,6 +25,7 @@ const ENGINE: &[&str] = &[
     "crates/device",
     "crates/device-core",
     "crates/document",
+    "crates/link",
     "crates/relay",
     "crates/relay-core",
     "crates/relay-store",

@@ -12,7 +12,7 @@ use crate::network::Fate;
 use crate::world::{Event, World};
 
 /// How long a phone waits at most before it dials again.
-const REDIAL_MILLIS_MAX: u64 = 20_000;
+const REDIAL_MILLIS_MAX: u64 = 60_000;
 
 impl World {
     pub(crate) fn start_device(&mut self, node: usize) {

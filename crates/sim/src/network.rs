@@ -53,7 +53,7 @@ impl Link {
             delay_min: Duration::from_millis(20 + random.below(280)),
             delay_spread: Duration::from_millis(1 + random.below(400)),
             held_per_mille: if reordering { random.below(400) } else { 0 },
-            cut_per_mille: if cuts { random.below(60) } else { 0 },
+            cut_per_mille: if cuts { random.below(25) } else { 0 },
             partitioned_until: Duration::ZERO,
         }
     }

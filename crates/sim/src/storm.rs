@@ -187,15 +187,24 @@ impl World {
     }
 
     fn fill_disk(&mut self, node: usize) {
-        let full = self.random.chance(500).then_some(1);
-        if self.random.chance(250) {
-            if let Some(store) = self.relay.store.as_mut() {
-                store
-                    .set_file_size_max(full)
-                    .expect("a living database answers");
+        let is_relay = self.random.chance(250);
+        let disk = (!is_relay).then_some(node);
+        self.limit_disk(disk, Some(1));
+        let wait = Duration::from_secs(60 + self.random.below(1_800));
+        self.after(wait, Event::FreeDisk(disk));
+    }
+
+    /// Sets how far a phone's file may grow, or the relay's: not at all, or without limit.
+    pub(crate) fn limit_disk(&mut self, node: Option<usize>, bytes: Option<u64>) {
+        if let Some(node) = node {
+            if let Some(core) = self.nodes[node].core.as_mut() {
+                core.set_file_size_max(bytes)
+                    .expect("a living file answers");
             }
-        } else if let Some(core) = self.nodes[node].core.as_mut() {
-            core.set_file_size_max(full).expect("a living file answers");
+        } else if let Some(store) = self.relay.store.as_mut() {
+            store
+                .set_file_size_max(bytes)
+                .expect("a living database answers");
         }
     }
 
@@ -291,19 +300,13 @@ impl World {
         self.is_storm = false;
         self.trace.line(format_args!("{:?} calm", self.time));
         self.start_relay();
-        if let Some(store) = self.relay.store.as_mut() {
-            store
-                .set_file_size_max(None)
-                .expect("a living database answers");
-        }
+        self.limit_disk(None, None);
         self.relay.fuse.set(0);
         for node in 0..self.nodes.len() {
             self.nodes[node].fuse.set(0);
             self.nodes[node].link = Link::CALM;
             self.start_device(node);
-            if let Some(core) = self.nodes[node].core.as_mut() {
-                core.set_file_size_max(None).expect("a living file answers");
-            }
+            self.limit_disk(Some(node), None);
             if self.nodes[node].session.is_none() {
                 self.redial(node);
             }

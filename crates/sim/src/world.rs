@@ -43,6 +43,8 @@ pub(crate) enum Event {
     StartDevice(usize),
     /// The relay starts again.
     StartRelay,
+    /// A phone's disk has room again, or the relay's.
+    FreeDisk(Option<usize>),
     /// A fault of the storm.
     Fault,
 }
@@ -183,6 +185,7 @@ impl World {
             Event::Disk(life, id, task) => self.disk(life, id, &task),
             Event::StartDevice(node) => self.start_device(node),
             Event::StartRelay => self.start_relay(),
+            Event::FreeDisk(node) => self.limit_disk(node, None),
             Event::Fault => self.fault(),
         }
     }

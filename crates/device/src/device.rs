@@ -414,8 +414,11 @@ impl Device {
     {
         let (answer, answered) = oneshot::channel();
         let call: Call = Box::new(move |owner| {
+            let result = job(owner);
+            // What follows from it is known before the caller goes on: the state of synchronisation.
+            owner.pump();
             // Whoever called may have lost interest.
-            let _ = answer.send(job(owner));
+            let _ = answer.send(result);
         });
         let sent = match &*lock(&self.inner.calls) {
             Some(calls) => calls.send(call).is_ok(),

@@ -58,20 +58,36 @@ pub enum CallError<E> {
     Failed(#[from] E),
 }
 
-macro_rules! remedy {
-    ($error:ty) => {
-        impl CallError<$error> {
-            /// Returns what the caller should do about this error.
-            pub fn remedy(&self) -> Remedy {
-                match self {
-                    Self::Closed => Remedy::FixSetup,
-                    Self::Failed(source) => source.remedy(),
-                }
-            }
+impl<E: Failure> CallError<E> {
+    /// Returns what the caller should do about this error.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::Closed => Remedy::FixSetup,
+            Self::Failed(source) => source.remedy(),
         }
-    };
+    }
 }
 
-remedy!(core::SaveError);
-remedy!(core::ReadError);
-remedy!(core::StorageError);
+/// What a call of a device may fail with. Not to be implemented elsewhere.
+pub trait Failure {
+    /// Returns what the caller should do about this error.
+    fn remedy(&self) -> Remedy;
+}
+
+impl Failure for core::SaveError {
+    fn remedy(&self) -> Remedy {
+        Self::remedy(self)
+    }
+}
+
+impl Failure for core::ReadError {
+    fn remedy(&self) -> Remedy {
+        Self::remedy(self)
+    }
+}
+
+impl Failure for core::StorageError {
+    fn remedy(&self) -> Remedy {
+        Self::remedy(self)
+    }
+}

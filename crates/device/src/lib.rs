@@ -26,7 +26,7 @@ mod watch;
 
 pub use config::{Config, LinkPolicy};
 pub use device::Device;
-pub use error::{CallError, OpenError};
+pub use error::{CallError, Failure, OpenError};
 pub use install::install_from_file;
 pub use report::{Handshake, LinkNews, LinkReport, SyncReport};
 pub use watch::Watch;

@@ -264,7 +264,7 @@ impl Owner {
     }
 
     /// Carries out what the core wants done.
-    fn pump(&mut self) {
+    pub(crate) fn pump(&mut self) {
         while let Some(output) = self.core.poll_output() {
             match output {
                 Output::Send { lane, frame } => {

@@ -281,10 +281,13 @@ fn public_errors(source: &Source) -> Vec<&str> {
 
 /// Whether some `impl` of the type in this file has a function `remedy`.
 fn has_remedy(source: &Source, error: &str) -> bool {
-    let header = format!("impl {error} {{");
+    let (plain, generic) = (format!(" {error} {{"), format!("> {error}<"));
+    let is_of = |block: &str| {
+        block.starts_with(&plain) || (block.starts_with('<') && block.contains(&generic))
+    };
     source
         .text
         .split("\nimpl")
         .skip(1)
-        .any(|block| format!("impl{block}").starts_with(&header) && block.contains("fn remedy("))
+        .any(|block| is_of(block) && block.contains("fn remedy("))
 }

@@ -4,4 +4,6 @@
 //! module is marked `cfg(test)`, by which clippy knows that its helpers may `unwrap`.
 
 #[cfg(test)]
+mod end_to_end;
+#[cfg(test)]
 mod tidy;

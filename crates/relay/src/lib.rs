@@ -1,1 +1,34 @@
-//! Part of Gridbeat.
+//! The relay as a program runs it: QUIC, storage, the brain between them, and pages for operators.
+//!
+//! - [`relay`](start): from start to stop
+//! - [`config`](RelayConfig): its configuration, one TOML file
+//! - [`authority`](Authority): the certificate authority of the relay and its devices
+//! - [`operator`](Operator): enrol, revoke, list
+//! - `listener`: accepts connections; `brain`: the thread that owns the brain; `storage`: those that
+//!   do its tasks
+//! - `admin`, `open_metrics`: health and metrics
+//!
+//! Embeds in any program with a tokio runtime. Not here: what is admitted and sent
+//! (`gridbeat-relay-core`), how QUIC is set up (`gridbeat-link`), signals and the command line (`cli`).
+
+mod admin;
+mod authority;
+mod brain;
+mod config;
+mod listener;
+mod open_metrics;
+mod operator;
+mod relay;
+mod storage;
+
+pub use authority::{Authority, AuthorityError, DEVICE_LIFETIME, RelayIdentity};
+pub use config::{ConfigError, RelayConfig, WrongValue};
+pub use operator::{Enrolment, Operator, OperatorError};
+pub use relay::{RelayHandle, StartError, start};
+
+#[doc(no_inline)]
+pub use gridbeat_link::{DeviceBundle, TrafficCounts};
+#[doc(no_inline)]
+pub use gridbeat_relay_core::{Counters, PlaceError, Right, StoreFault};
+#[doc(no_inline)]
+pub use gridbeat_relay_store::DeviceRow;

@@ -1,0 +1,164 @@
+//! An operator's verbs on the relay's files: enrol, revoke, list.
+//!
+//! They work while the relay runs, in its process or another: a running relay looks at its table of
+//! devices every few seconds. Not here: the command line (`cli`).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use gridbeat_base::{DeviceId, Incarnation, Remedy, Scope};
+use gridbeat_link::{Clock, DeviceBundle, random_from_system};
+use gridbeat_relay_core::{PlaceError, Right, StoreFault};
+use gridbeat_relay_store::{DeviceRow, OpenError, Registry as _, SqliteStore, StoreOptions};
+
+use crate::authority::{Authority, AuthorityError, DEVICE_LIFETIME};
+use crate::config::RelayConfig;
+
+/// A device to be enrolled.
+#[derive(Clone, Debug)]
+pub struct Enrolment {
+    /// The device.
+    pub device: DeviceId,
+    /// A name for operators: whose it is.
+    pub name: String,
+    /// What it may do in which scope.
+    pub grants: BTreeMap<Scope, Right>,
+    /// How it reaches the relay: `host:port`.
+    pub relay: String,
+    /// How long its certificate is good.
+    pub lifetime: Duration,
+}
+
+impl Enrolment {
+    /// Makes the enrolment of a device, with a certificate of the usual lifetime.
+    pub fn new(
+        device: DeviceId,
+        name: &str,
+        grants: impl IntoIterator<Item = (Scope, Right)>,
+        relay: &str,
+    ) -> Self {
+        Self {
+            device,
+            name: name.to_owned(),
+            grants: grants.into_iter().collect(),
+            relay: relay.to_owned(),
+            lifetime: DEVICE_LIFETIME,
+        }
+    }
+}
+
+/// A relay's files in an operator's hands.
+#[derive(Debug)]
+pub struct Operator {
+    store: SqliteStore,
+    authority: Authority,
+}
+
+impl Operator {
+    /// Opens the files of the relay that `config` describes; makes them if they are not there.
+    ///
+    /// # Errors
+    ///
+    /// [`OperatorError`].
+    pub fn open(config: &RelayConfig) -> Result<Self, OperatorError> {
+        std::fs::create_dir_all(&config.data).map_err(AuthorityError::File)?;
+        let now = Clock::start().now().wall;
+        let mut random = random_from_system();
+        Ok(Self {
+            authority: Authority::open_or_create(&config.authority(), &config.server_name, now)?,
+            store: SqliteStore::open(&config.database(), StoreOptions::default(), &mut random)?,
+        })
+    }
+
+    /// Enrols a device, or gives one that is enrolled other grants; returns its bundle.
+    ///
+    /// # Errors
+    ///
+    /// [`OperatorError`]; see [`RelayHandle::enrol`](crate::RelayHandle::enrol).
+    pub fn enrol(&mut self, enrolment: &Enrolment) -> Result<DeviceBundle, OperatorError> {
+        add(&mut self.store, &self.authority, enrolment)
+    }
+
+    /// Takes all rights from a device; a running relay ends its sessions within seconds. Returns whether
+    /// it had any.
+    ///
+    /// # Errors
+    ///
+    /// [`OperatorError`]; the device is then as it was.
+    pub fn revoke(&mut self, device: DeviceId) -> Result<bool, OperatorError> {
+        revoke(&mut self.store, device)
+    }
+
+    /// Lists the devices in the table, and where each stands.
+    ///
+    /// # Errors
+    ///
+    /// [`OperatorError`].
+    pub fn devices(&self) -> Result<Vec<DeviceRow>, OperatorError> {
+        Ok(self.store.devices()?)
+    }
+
+    /// Begins another life of the database, after a backup was restored: every device compares what it
+    /// holds. The relay must not be running.
+    ///
+    /// # Errors
+    ///
+    /// [`OperatorError`].
+    pub fn new_incarnation(&mut self) -> Result<Incarnation, OperatorError> {
+        Ok(self.store.new_incarnation(&mut random_from_system())?)
+    }
+
+    /// Returns the authority, for what concerns certificates alone.
+    pub const fn authority(&mut self) -> &mut Authority {
+        &mut self.authority
+    }
+}
+
+pub(crate) fn add(
+    store: &mut SqliteStore,
+    authority: &Authority,
+    enrolment: &Enrolment,
+) -> Result<DeviceBundle, OperatorError> {
+    let now = Clock::start().now().wall;
+    store.add_device(enrolment.device, &enrolment.name, &enrolment.grants, now)?;
+    let relay = &enrolment.relay;
+    Ok(authority.issue_device(enrolment.device, relay, now, enrolment.lifetime)?)
+}
+
+pub(crate) fn revoke(store: &mut SqliteStore, device: DeviceId) -> Result<bool, OperatorError> {
+    Ok(store.revoke(device, Clock::start().now().wall)?)
+}
+
+/// Why an operator's verb was not carried out.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OperatorError {
+    /// The certificate authority cannot be used.
+    #[error("the certificate authority cannot be used")]
+    Authority(#[from] AuthorityError),
+    /// The database cannot be opened.
+    #[error("the database cannot be used")]
+    Store(#[from] OpenError),
+    /// The database failed.
+    #[error("the database failed")]
+    Fault(#[from] StoreFault),
+    /// The document was not placed.
+    #[error("the document was not placed")]
+    Place(#[from] PlaceError),
+    /// The relay has stopped.
+    #[error("the relay has stopped")]
+    Stopped,
+}
+
+impl OperatorError {
+    /// Returns what the caller should do about this error.
+    pub const fn remedy(&self) -> Remedy {
+        match self {
+            Self::Authority(source) => source.remedy(),
+            Self::Store(source) => source.remedy(),
+            Self::Fault(source) => source.remedy(),
+            Self::Place(source) => source.remedy(),
+            Self::Stopped => Remedy::FixSetup,
+        }
+    }
+}

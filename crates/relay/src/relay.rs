@@ -1,0 +1,456 @@
+//! A relay from start to stop.
+//!
+//! A process may run several, each on files and ports of its own; `cli` runs one, tests and
+//! `embedded_relay` others. Stopping drains: no more pushes are taken, what is under way is committed
+//! and acknowledged, and every device is told to come back. Not here: signals (`cli`).
+
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use gridbeat_base::{DeviceId, DocumentId, Incarnation, Remedy, Scope, WallTime};
+use gridbeat_document::Kinds;
+use gridbeat_link::{
+    Clock, DeviceBundle, EndpointKey, RelayTls, TlsError, Traffic, TrafficCounts,
+    random_from_system, relay_tls,
+};
+use gridbeat_relay_core as core;
+use gridbeat_relay_core::{Counters, PlaceError};
+use gridbeat_relay_store::{DeviceRow, SqliteStore, StoreOptions};
+use quinn::{Endpoint, TokioRuntime, VarInt};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::admin::{Admin, serve};
+use crate::authority::{Authority, AuthorityError};
+use crate::brain::{Brain, INPUTS_HELD, Input};
+use crate::config::{RelayConfig, WrongValue};
+use crate::listener::{Listener, ListenerCounts, server_config};
+use crate::operator::{Enrolment, OperatorError, add, revoke};
+use crate::storage::{OnAnswer, Storage};
+
+/// Commits held for a watching console that is behind; the oldest are dropped for it.
+const COMMITS_HELD: usize = 256;
+
+/// How long devices are given to confirm that they were told.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How long connections are given to be gone: three times QUIC's probe timeout (RFC 9000, 10.2) before
+/// a round trip was measured, and twice that.
+const CLOSING: Duration = Duration::from_secs(3);
+
+/// A relay that runs. It stops when it is told to, or at once and without ceremony when this is dropped.
+pub struct RelayHandle {
+    addr: SocketAddr,
+    admin_addr: SocketAddr,
+    incarnation: Incarnation,
+    authority: Arc<Authority>,
+    endpoint: Endpoint,
+    inputs: mpsc::Sender<Input>,
+    committed: broadcast::Sender<Vec<DocumentId>>,
+    traffic: Arc<Traffic>,
+    is_draining: Arc<AtomicBool>,
+    drain: Duration,
+    ended: Option<oneshot::Receiver<()>>,
+    /// Dropping it ends the admin pages.
+    admin: Option<(watch::Sender<()>, JoinHandle<()>)>,
+}
+
+impl fmt::Debug for RelayHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RelayHandle")
+            .field("addr", &self.addr)
+            .field("admin_addr", &self.admin_addr)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Starts a relay that knows `kinds`.
+///
+/// Must be called within a tokio runtime, on which its connections then work.
+///
+/// # Errors
+///
+/// [`StartError`]; nothing is then running.
+pub async fn start(config: RelayConfig, kinds: Kinds) -> Result<RelayHandle, StartError> {
+    config.check()?;
+    let clock = Clock::start();
+    let started = clock.now().wall;
+    let Files {
+        authority,
+        tls,
+        key,
+        store,
+    } = Files::open(&config, started)?;
+    let (addr, endpoint) = listen(config.listen, &key, &tls)?;
+    let admin_failed = |source| StartError::Admin {
+        addr: config.admin,
+        source,
+    };
+    let admin_listener = listen_admin(config.admin).map_err(admin_failed)?;
+
+    let incarnation = store.incarnation();
+    let committed = broadcast::Sender::new(COMMITS_HELD);
+    let fault = watch::Sender::new(None);
+    let (inputs, queue) = mpsc::channel(INPUTS_HELD);
+    let ended = run_brain(
+        core::Relay::new(core::Config::default(), kinds, incarnation),
+        store,
+        (inputs.clone(), queue),
+        clock,
+        (committed.clone(), fault.clone()),
+    )?;
+    let traffic = Arc::<Traffic>::default();
+    let counts = Arc::<ListenerCounts>::default();
+    let listener = Listener {
+        config: Arc::new(server_config(&tls)),
+        tls,
+        traffic: Arc::clone(&traffic),
+        counts: Arc::clone(&counts),
+        inputs: inputs.clone(),
+        connections_max: config.connections_max,
+    };
+    tokio::spawn(listener.run(endpoint.clone()));
+    let is_draining = Arc::new(AtomicBool::new(false));
+    let pages = Admin {
+        inputs: inputs.clone(),
+        traffic: Arc::clone(&traffic),
+        counts,
+        fault: fault.subscribe(),
+        is_draining: Arc::clone(&is_draining),
+        started,
+    };
+    let (admin, until) = watch::channel(());
+    let (admin_addr, admin_task) = serve(admin_listener, pages, until).map_err(admin_failed)?;
+    tracing::info!(%addr, %admin_addr, %incarnation, "the relay listens");
+    Ok(RelayHandle {
+        addr,
+        admin_addr,
+        incarnation,
+        authority: Arc::new(authority),
+        endpoint,
+        inputs,
+        committed,
+        traffic,
+        is_draining,
+        drain: config.drain(),
+        ended: Some(ended),
+        admin: Some((admin, admin_task)),
+    })
+}
+
+/// What lies in a relay's directory.
+struct Files {
+    authority: Authority,
+    tls: RelayTls,
+    key: EndpointKey,
+    store: SqliteStore,
+}
+
+impl Files {
+    fn open(config: &RelayConfig, now: WallTime) -> Result<Self, StartError> {
+        let mut random = random_from_system();
+        std::fs::create_dir_all(&config.data).map_err(StartError::Data)?;
+        let authority = Authority::open_or_create(&config.authority(), &config.server_name, now)?;
+        let identity = authority.relay_identity(now, &mut random)?;
+        Ok(Self {
+            tls: relay_tls(authority.roots(), identity.certificates, identity.key)?,
+            authority,
+            key: identity.endpoint,
+            store: SqliteStore::open(&config.database(), StoreOptions::default(), &mut random)?,
+        })
+    }
+}
+
+impl RelayHandle {
+    /// Returns the UDP address it listens at.
+    pub const fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Returns the TCP address of its admin pages.
+    pub const fn admin_addr(&self) -> SocketAddr {
+        self.admin_addr
+    }
+
+    /// Returns the id of this life of its database.
+    pub const fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// Returns what it has done since it started.
+    ///
+    /// # Errors
+    ///
+    /// [`OperatorError::Stopped`].
+    pub async fn counters(&self) -> Result<Counters, OperatorError> {
+        self.ask(Input::Counters).await
+    }
+
+    /// Returns the frames it carried, and their bytes.
+    pub fn traffic(&self) -> TrafficCounts {
+        self.traffic.counts()
+    }
+
+    /// Watches commits: the documents each has changed. A watcher that is far behind misses the oldest.
+    pub fn committed(&self) -> broadcast::Receiver<Vec<DocumentId>> {
+        self.committed.subscribe()
+    }
+
+    /// Enrols a device, or gives one that is enrolled other grants; returns its bundle.
+    ///
+    /// # Errors
+    ///
+    /// [`OperatorError`]; the device is then as it was, but for the last step: a device may be enrolled
+    /// that no bundle could be issued for.
+    pub async fn enrol(&self, enrolment: Enrolment) -> Result<DeviceBundle, OperatorError> {
+        let authority = Arc::clone(&self.authority);
+        let bundle = self
+            .work(move |store| add(store, &authority, &enrolment))
+            .await?;
+        self.tell(Input::RightsChanged).await?;
+        Ok(bundle)
+    }
+
+    /// Takes all rights from a device, and ends its sessions. Returns whether it had any.
+    ///
+    /// # Errors
+    ///
+    /// [`OperatorError`]; the device is then as it was.
+    pub async fn revoke(&self, device: DeviceId) -> Result<bool, OperatorError> {
+        let was_enrolled = self.work(move |store| revoke(store, device)).await?;
+        self.tell(Input::RightsChanged).await?;
+        Ok(was_enrolled)
+    }
+
+    /// Lists the devices in its table.
+    ///
+    /// # Errors
+    ///
+    /// [`OperatorError`].
+    pub async fn devices(&self) -> Result<Vec<DeviceRow>, OperatorError> {
+        self.work(|store| Ok(gridbeat_relay_store::Registry::devices(store)?))
+            .await
+    }
+
+    /// Puts a document into a scope, or takes it out; returns whether that changed anything.
+    ///
+    /// # Errors
+    ///
+    /// [`PlaceError`], within [`OperatorError`].
+    pub async fn place(
+        &self,
+        document: DocumentId,
+        scope: Scope,
+        attach: bool,
+    ) -> Result<bool, OperatorError> {
+        let placed: Result<bool, PlaceError> = self
+            .ask(|done| Input::Place {
+                document,
+                scope,
+                attach,
+                done,
+            })
+            .await?;
+        Ok(placed?)
+    }
+
+    /// Stops: takes no more pushes, commits and acknowledges what is under way, tells every device to
+    /// come back, and closes the files. Returns whether all that was done in time
+    /// ([`RelayConfig::drain_s`]); what was acknowledged is safe either way.
+    pub async fn stop(mut self) -> bool {
+        self.is_draining.store(true, Ordering::Relaxed);
+        let Some(mut ended) = self.ended.take() else {
+            unreachable!("taken here alone, and this is the end of the handle")
+        };
+        let drained = async {
+            self.inputs.send(Input::Drain).await.ok()?;
+            (&mut ended).await.ok()
+        };
+        let drained = tokio::time::timeout(self.drain, drained).await;
+        let is_drained = matches!(drained, Ok(Some(())));
+        if !is_drained {
+            tracing::warn!("not drained in time; devices will find out by themselves");
+            if self.inputs.send(Input::Stop).await.is_ok() {
+                let _ = ended.await;
+            }
+        }
+        // Those who were told are closing already, and confirm it if their link is there. What is left
+        // is closed now, so that the address is free when this returns.
+        let _ = tokio::time::timeout(FAREWELL, self.endpoint.wait_idle()).await;
+        self.endpoint.close(VarInt::from_u32(0), b"");
+        let _ = tokio::time::timeout(CLOSING, self.endpoint.wait_idle()).await;
+        if let Some((admin, task)) = self.admin.take() {
+            drop(admin);
+            let _ = task.await;
+        }
+        is_drained
+    }
+
+    async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut SqliteStore) -> Result<T, OperatorError> + Send + 'static,
+    ) -> Result<T, OperatorError> {
+        self.ask(|done| {
+            Input::Work(Box::new(move |store| {
+                // Whoever asked may have gone.
+                let _ = done.send(work(store));
+            }))
+        })
+        .await?
+    }
+
+    async fn ask<T>(
+        &self,
+        input: impl FnOnce(oneshot::Sender<T>) -> Input,
+    ) -> Result<T, OperatorError> {
+        let (done, answer) = oneshot::channel();
+        self.tell(input(done)).await?;
+        answer.await.map_err(|_| OperatorError::Stopped)
+    }
+
+    async fn tell(&self, input: Input) -> Result<(), OperatorError> {
+        let told = self.inputs.send(input).await;
+        told.map_err(|_| OperatorError::Stopped)
+    }
+}
+
+impl Drop for RelayHandle {
+    fn drop(&mut self) {
+        self.endpoint.close(VarInt::from_u32(0), b"");
+        // If there is no room for it, the brain ends with the last of its inputs.
+        let _ = self.inputs.try_send(Input::Stop);
+    }
+}
+
+type Watches = (
+    broadcast::Sender<Vec<DocumentId>>,
+    watch::Sender<Option<core::StoreFault>>,
+);
+
+/// Starts the brain's thread and storage's; returns what tells of their end.
+fn run_brain(
+    relay: core::Relay,
+    store: SqliteStore,
+    (inputs, queue): (mpsc::Sender<Input>, mpsc::Receiver<Input>),
+    clock: Clock,
+    (committed, fault): Watches,
+) -> Result<oneshot::Receiver<()>, StartError> {
+    let reader = store.reader()?;
+    let on_answer = || -> OnAnswer {
+        let inputs = inputs.clone();
+        Box::new(move |task, result| {
+            // The brain is gone only when the relay stops, and then nobody waits for answers.
+            let _ = inputs.blocking_send(Input::Answer(task, result));
+        })
+    };
+    let storage =
+        Storage::start(store, reader, [on_answer(), on_answer()]).map_err(StartError::Thread)?;
+    let (end, ended) = oneshot::channel();
+    // Only its timer is used: the thread waits for inputs and deadlines.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .map_err(StartError::Thread)?;
+    thread::Builder::new()
+        .name("gridbeat-brain".to_owned())
+        .spawn(move || {
+            let brain = Brain::new(relay, storage, clock, committed, fault);
+            let storage = runtime.block_on(brain.run(queue));
+            storage.end();
+            let _ = end.send(());
+        })
+        .map_err(StartError::Thread)?;
+    Ok(ended)
+}
+
+fn listen(
+    addr: SocketAddr,
+    key: &EndpointKey,
+    tls: &RelayTls,
+) -> Result<(SocketAddr, Endpoint), StartError> {
+    let listening = || {
+        let config = Some(server_config(tls));
+        let runtime = Arc::new(TokioRuntime);
+        let endpoint = Endpoint::new(key.endpoint_config(), config, bind(addr)?, runtime)?;
+        Ok((endpoint.local_addr()?, endpoint))
+    };
+    listening().map_err(|source| StartError::Listen { addr, source })
+}
+
+/// Binds a UDP socket; where every address of both families is wanted and the machine has no
+/// IPv6, every address of IPv4.
+fn bind(addr: SocketAddr) -> io::Result<UdpSocket> {
+    let bound = UdpSocket::bind(addr);
+    if bound.is_err() && addr.is_ipv6() && addr.ip().is_unspecified() {
+        let v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), addr.port());
+        return UdpSocket::bind(v4).or(bound);
+    }
+    bound
+}
+
+fn listen_admin(addr: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(addr)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Why a relay did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A value of the configuration cannot be.
+    #[error("the configuration is wrong")]
+    Config(#[from] WrongValue),
+    /// The directory of its files cannot be made.
+    #[error("the data directory cannot be used")]
+    Data(#[source] io::Error),
+    /// Its certificate authority cannot be used.
+    #[error("the certificate authority cannot be used")]
+    Authority(#[from] AuthorityError),
+    /// Its certificate is not good.
+    #[error("the relay's certificate is not good")]
+    Tls(#[from] TlsError),
+    /// Its database cannot be used.
+    #[error("the database cannot be used")]
+    Store(#[from] gridbeat_relay_store::OpenError),
+    /// It cannot listen for devices.
+    #[error("cannot listen for devices at {addr}")]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It cannot listen for operators.
+    #[error("cannot serve the admin pages at {addr}")]
+    Admin {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The operating system gave no thread.
+    #[error("no thread for the relay")]
+    Thread(#[source] io::Error),
+}
+
+impl StartError {
+    /// Returns what the caller should do about this error.
+    pub const fn remedy(&self) -> Remedy {
+        match self {
+            Self::Config(_)
+            | Self::Data(_)
+            | Self::Tls(_)
+            | Self::Listen { .. }
+            | Self::Admin { .. } => Remedy::FixSetup,
+            Self::Authority(source) => source.remedy(),
+            Self::Store(source) => source.remedy(),
+            Self::Thread(_) => Remedy::RetryHere,
+        }
+    }
+}

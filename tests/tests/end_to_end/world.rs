@@ -1,0 +1,163 @@
+//! A relay, devices, and what tests want of them.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use gridbeat_base::{DeviceId, Install, Scope};
+use gridbeat_device::{Config, Device, DeviceBundle, Query, SyncState};
+use gridbeat_domain::{Catalogue, CategoryKind, IncidentIntent, Severity, kinds};
+use gridbeat_relay::{Enrolment, RelayConfig, RelayHandle, Right, start};
+use tempfile::TempDir;
+
+/// Far longer than anything here takes, on however busy a machine: a test that waits this long
+/// has failed.
+pub(super) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Waits for an outcome.
+pub(super) async fn within<T>(what: &str, outcome: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, outcome)
+        .await
+        .unwrap_or_else(|_| panic!("waited in vain for {what}"))
+}
+
+pub(super) fn scope() -> Scope {
+    Scope::new("招宝山街道").unwrap()
+}
+
+pub(super) fn device_id(number: u8) -> DeviceId {
+    DeviceId::from_bytes([number; 16])
+}
+
+/// A relay that can be stopped and started on its files.
+pub(super) struct RelayAtHome {
+    dir: TempDir,
+    listen: SocketAddr,
+    relay: Option<RelayHandle>,
+}
+
+impl RelayAtHome {
+    pub(super) async fn start() -> Self {
+        let mut home = Self {
+            dir: tempfile::tempdir().unwrap(),
+            listen: "127.0.0.1:0".parse().unwrap(),
+            relay: None,
+        };
+        home.start_again().await;
+        home
+    }
+
+    /// Starts the relay on its files, at the address it had before.
+    pub(super) async fn start_again(&mut self) {
+        let config = RelayConfig {
+            listen: self.listen,
+            admin: "127.0.0.1:0".parse().unwrap(),
+            data: self.dir.path().to_owned(),
+            ..RelayConfig::default()
+        };
+        let relay = start(config, kinds()).await.unwrap();
+        self.listen = relay.addr();
+        self.relay = Some(relay);
+    }
+
+    pub(super) async fn stop(&mut self) -> bool {
+        self.relay.take().unwrap().stop().await
+    }
+
+    pub(super) fn handle(&self) -> &RelayHandle {
+        self.relay.as_ref().unwrap()
+    }
+
+    pub(super) fn addr(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Enrols a device with the right to write in [`scope`], to be reached at `via`.
+    pub(super) async fn enrol(&self, number: u8, via: SocketAddr) -> DeviceBundle {
+        let grants = [(scope(), Right::Write)];
+        let device = device_id(number);
+        let enrolment = Enrolment::new(device, "王警官", grants, &via.to_string());
+        self.handle().enrol(enrolment).await.unwrap()
+    }
+
+    /// Enrols a device, opens it and waits until it is in sync: from then on it knows its scope.
+    pub(super) async fn device(&self, dir: &Path, number: u8, via: SocketAddr) -> Device {
+        let bundle = self.enrol(number, via).await;
+        let device = Device::open(config(dir, bundle)).await.unwrap();
+        in_sync(&device).await;
+        device
+    }
+}
+
+pub(super) fn config(dir: &Path, bundle: DeviceBundle) -> Config {
+    let name = format!("{}.gridbeat", bundle.device);
+    let install = Install::from_bytes(*bundle.device.bytes());
+    Config::new(dir.join(name), bundle, install, kinds())
+}
+
+/// A report of an incident, as an app would hand it in.
+pub(super) fn report(description: &str) -> Vec<u8> {
+    let intent = IncidentIntent::Report {
+        category: Catalogue::national()
+            .find(CategoryKind::Matter, "01001")
+            .unwrap()
+            .clone(),
+        description: description.to_owned(),
+        address: String::new(),
+        position: None,
+        severity: Severity::default(),
+        by: "王警官".to_owned(),
+        gps: None,
+    };
+    serde_json::to_vec(&intent).unwrap()
+}
+
+pub(super) async fn save(device: &Device, description: &str) {
+    let scope = scope();
+    let saved = device.create("incident", &scope, report(description));
+    saved.await.unwrap();
+}
+
+/// Waits until the device says that nothing waits and both sides hold the same.
+pub(super) async fn in_sync(device: &Device) {
+    state(device, "in sync", |state| {
+        matches!(state, SyncState::InSync { .. })
+    })
+    .await;
+}
+
+/// Waits for a state of synchronisation.
+pub(super) async fn state(
+    device: &Device,
+    what: &str,
+    wanted: impl FnMut(&SyncState) -> bool,
+) -> SyncState {
+    let mut states = device.watch_sync_state();
+    let state = within(what, states.wait_for(wanted)).await;
+    state.unwrap().clone()
+}
+
+/// Waits until the device lists so many records.
+pub(super) async fn lists(device: &Device, count: usize) {
+    let mut watch = device.watch(Query {
+        limit: 1_000,
+        ..Query::default()
+    });
+    let listed = async { while watch.next().await.unwrap().len() != count {} };
+    within(&format!("{count} records"), listed).await;
+}
+
+/// Waits until the devices are in sync, and holds them to it.
+pub(super) async fn converge(devices: &[&Device], records: usize) {
+    for device in devices {
+        lists(device, records).await;
+        in_sync(device).await;
+    }
+    let first = devices[0].fingerprint().await.unwrap();
+    assert_eq!(first.len(), records);
+    for device in devices {
+        assert_eq!(device.fingerprint().await.unwrap(), first);
+        assert_eq!(device.outbox().await.unwrap().changes, 0);
+        assert_eq!(device.counters().await.unwrap().digest_mismatches, 0);
+    }
+}

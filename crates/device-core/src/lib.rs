@@ -1,12 +1,12 @@
 //! The device's brain and its one SQLite file; synchronous, without a network and without a clock.
 //!
-//! - [`device`]: open, save, close
-//! - [`query`], [`read`], [`near`], [`text`]: what screens ask; places; words in Chinese and others
-//! - [`link`]: the device's side of a session with a relay
-//! - [`state`]: what the device says about itself
-//! - [`book`]: the little of the file that is held in memory
-//! - [`store`]: the file: every statement there is
-//! - [`config`], [`error`]: what it is opened with; what can go wrong
+//! - `device`: open, save, close
+//! - `query`, `read`, `near`, `text`: what screens ask; places; words in Chinese and others
+//! - `link`: the device's side of a session with a relay
+//! - `state`: what the device says about itself
+//! - `book`: the little of the file that is held in memory
+//! - `store`: the file: every statement there is
+//! - `config`, `error`: what it is opened with; what can go wrong
 //!
 //! The caller's whole duty: call one method at a time, with the time it happens at; after each call,
 //! [`Device::poll_output`] until it returns `None`, carrying out each output; and

@@ -123,13 +123,11 @@ fn settle(
         };
         match verdict {
             Verdict::Accepted => {
-                work.settle(entry.id)?;
+                work.answer(entry.id)?;
                 loaded.set_received(work.tx, hash, entry.author, settled.received)?;
                 touched = Some(Touched::Provenance);
             }
-            Verdict::Known => {
-                work.settle(entry.id)?;
-            }
+            Verdict::Known => work.answer(entry.id)?,
             Verdict::Incomplete => is_incomplete = true,
             // What the feed has brought since is durable, whatever became of sending it again.
             Verdict::Refused(_) if entry.received.is_some() => {}

@@ -286,6 +286,9 @@ fn move_heads(
                     None => None,
                 };
                 is_sound &= advance(work, loaded, &mut heads, change.as_ref())?;
+                if let Some((entry, _)) = &found {
+                    work.settle(entry.id)?;
+                }
             }
             Step::Detach => {}
         }

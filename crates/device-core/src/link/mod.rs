@@ -70,6 +70,8 @@ pub(crate) struct Link {
     own: BTreeMap<(i64, u64), OwnEntry>,
     /// Documents of which the relay lacks something: not pushed until their scope is reconciled.
     lagging: BTreeMap<i64, Scope>,
+    /// Answered changes that wait again because the feed ended without them; once a session.
+    reopened: BTreeSet<i64>,
     /// The relay's incarnation, until every scope is reconciled with it.
     incarnation: Option<Incarnation>,
 }
@@ -134,6 +136,7 @@ impl Device {
             clock: self.book.clock.last(),
             scopes: self.book.scopes.iter().map(mark).collect(),
         };
+        self.drop_frames();
         let mut session = DeviceSession::new();
         session.start(now.monotonic, hello)?;
         self.problem = None;
@@ -145,6 +148,7 @@ impl Device {
             in_flight: BTreeSet::new(),
             own: BTreeMap::new(),
             lagging: BTreeMap::new(),
+            reopened: BTreeSet::new(),
             incarnation: None,
         });
         self.send_waiting(now);
@@ -187,7 +191,16 @@ impl Device {
     /// Ends the session without a word: the connection is gone. Nothing happens if there is none.
     pub fn disconnected(&mut self, now: Now) {
         self.link = None;
+        self.drop_frames();
         self.show(now);
+    }
+
+    /// Drops what was to be sent over a connection that is gone.
+    fn drop_frames(&mut self) {
+        self.outputs.retain(|output| match output {
+            Output::Send { .. } | Output::Close(_) => false,
+            Output::Changed { .. } | Output::State(_) => true,
+        });
     }
 
     /// Returns where synchronisation stands.
@@ -281,7 +294,8 @@ impl Device {
                     DeviceOutput::Closed(reason) => closed = Some(reason),
                 }
             }
-            repair::begin_due(work, &mut link)
+            repair::begin_due(work, &mut link)?;
+            repair::reopen_lost(work, &mut link)
         })?;
         for scope in fed {
             if let Some(row) = self.book.scopes.get(&scope) {

@@ -18,7 +18,7 @@ use super::{Link, REPAIRS_MAX, welcome};
 use crate::LinkError;
 use crate::store::documents::{self, LoadFault, Loaded, Touched};
 use crate::store::log::{self, LogEntry};
-use crate::store::outbox::Waiting;
+use crate::store::outbox::{self, Waiting};
 use crate::store::scopes::{self, Membership, Placement};
 
 /// One reconciliation of a scope.
@@ -84,6 +84,32 @@ pub(super) fn begin_due(work: &mut Work<'_>, link: &mut Link) -> Result<(), Link
         at.repairs += u32::from(differs);
         at.lag_repairs += u32::from(!differs);
         begin(work, link, &scope)?;
+    }
+    Ok(())
+}
+
+/// Where a feed is applied to its end and proven equal, lets wait again what the relay called durable
+/// and yet is not in it: the relay lost it before this device saw it come back.
+pub(super) fn reopen_lost(work: &mut Work<'_>, link: &mut Link) -> Result<(), LinkError> {
+    let Link {
+        scopes, reopened, ..
+    } = link;
+    for (scope, at) in scopes {
+        let Some(row) = work.book.scopes.get(scope) else {
+            continue;
+        };
+        if !at.agrees || at.repair.is_some() || at.head != row.cursor {
+            continue;
+        }
+        for change in outbox::answered(work.tx, row.id)? {
+            if reopened.insert(change) {
+                tracing::debug!(%scope, "the relay lost what it had called durable");
+                work.reopen(change)?;
+            } else {
+                // It has it for certain, and keeps it out of this scope.
+                work.settle(change)?;
+            }
+        }
     }
     Ok(())
 }
@@ -277,6 +303,12 @@ fn merge(
     work.changed.insert(uuid);
     let is_whole = held.heads.iter().all(|head| loaded.document.contains(head));
     if is_whole {
+        // What was named and is not lacked is there: the feed need not show it any more.
+        for entry in loaded.log.values() {
+            if entry.received.is_some() {
+                work.settle(entry.id)?;
+            }
+        }
         let mut heads = held.heads.clone();
         heads.sort_unstable();
         let place = Placement {

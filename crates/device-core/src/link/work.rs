@@ -68,13 +68,32 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Takes a change out of the outbox; says whether it was there.
+    /// Takes a change out of the outbox, because it is proven durable or is no more; says whether it
+    /// waited.
     pub(super) fn settle(&mut self, change: i64) -> Result<bool, StorageError> {
-        let size = outbox::delete(self.tx, change)?;
-        if let Some(size) = size {
+        let Some((size, did_wait)) = outbox::delete(self.tx, change)? else {
+            return Ok(false);
+        };
+        if did_wait {
             self.book.waiting.take(size);
         }
-        Ok(size.is_some())
+        Ok(did_wait)
+    }
+
+    /// Takes the relay's word that a change is durable, until the feed shows it.
+    pub(super) fn answer(&mut self, change: i64) -> Result<(), StorageError> {
+        if let Some(size) = outbox::answer(self.tx, change)? {
+            self.book.waiting.take(size);
+        }
+        Ok(())
+    }
+
+    /// Lets a change wait again, because the feed came to its end without it.
+    pub(super) fn reopen(&mut self, change: i64) -> Result<(), StorageError> {
+        if let Some(size) = outbox::reopen(self.tx, change)? {
+            self.book.waiting.add(size);
+        }
+        Ok(())
     }
 
     /// Takes a document out of a scope by the relay's word, but nothing that is unsent: that keeps the

@@ -12,7 +12,7 @@ use gridbeat_document::{Change, Document, Kind, Kinds, Provenance};
 use rusqlite::{Connection, params};
 
 use super::log::{self, Intent, LogEntry};
-use super::{records, sql};
+use super::{outbox, records, sql};
 use crate::{LinkError, ReadError, SaveError, StorageError};
 
 /// One document in memory, with what the log knows of its changes.
@@ -126,6 +126,7 @@ pub(crate) fn fingerprint(
 pub(crate) fn delete(db: &Connection, id: i64) -> Result<(), StorageError> {
     records::delete(db, id)?;
     log::delete_all(db, id)?;
+    outbox::delete_all(db, id)?;
     sql::execute(db, "DELETE FROM document WHERE id = ?1", [id])?;
     Ok(())
 }

@@ -18,36 +18,39 @@ pub(crate) fn put(
 ) -> Result<(), StorageError> {
     let before = sql::first(
         db,
-        "SELECT latitude_e7, longitude_e7, text_digest FROM record WHERE document = ?1",
+        "SELECT latitude_e7, longitude_e7, text_digest, occurred FROM record WHERE document = ?1",
         [document],
         |row| {
-            Ok((
-                row.get::<_, Option<i32>>(0)?,
-                row.get::<_, Option<i32>>(1)?,
-                row.get::<_, Vec<u8>>(2)?,
-            ))
+            Ok(Before {
+                place: (row.get(0)?, row.get(1)?),
+                text_digest: row.get(2)?,
+                occurred: row.get(3)?,
+            })
         },
     )?;
     let latitude = projection.position.map(Position::latitude_e7);
     let longitude = projection.position.map(Position::longitude_e7);
     let digest = text_digest(&projection.text);
+    if before.is_none() {
+        sql::execute(
+            db,
+            "INSERT INTO record (document, kind, status, is_open, category, occurred, attention,
+                 text_digest)
+             VALUES (?1, ?2, '', 0, '', ?3, 0, x'')",
+            params![document, kind, projection.occurred.millis()],
+        )?;
+    }
+    // Without the time: SQLite would write its index again even if it is the same.
     sql::execute(
         db,
-        "INSERT INTO record (document, kind, status, is_open, category, occurred, attention,
-             latitude_e7, longitude_e7, received, text_digest)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
-         ON CONFLICT (document) DO UPDATE SET status = excluded.status, is_open = excluded.is_open,
-             category = excluded.category, occurred = excluded.occurred,
-             attention = excluded.attention, latitude_e7 = excluded.latitude_e7,
-             longitude_e7 = excluded.longitude_e7, received = excluded.received,
-             text_digest = excluded.text_digest",
+        "UPDATE record SET status = ?2, is_open = ?3, category = ?4, attention = ?5,
+             latitude_e7 = ?6, longitude_e7 = ?7, received = ?8, text_digest = ?9
+         WHERE document = ?1",
         params![
             document,
-            kind,
             projection.status,
             projection.is_open,
             projection.category,
-            projection.occurred.millis(),
             projection.attention,
             latitude,
             longitude,
@@ -55,18 +58,35 @@ pub(crate) fn put(
             digest,
         ],
     )?;
-    let (place_before, digest_before) = before.map_or_else(
-        || ((None, None), text_digest("")),
-        |(latitude, longitude, digest)| ((latitude, longitude), digest),
-    );
-    if place_before != (latitude, longitude) {
+    let before = before.unwrap_or_else(|| Before {
+        place: (None, None),
+        text_digest: Vec::new(),
+        occurred: projection.occurred.millis(),
+    });
+    if before.occurred != projection.occurred.millis() {
+        sql::execute(
+            db,
+            "UPDATE record SET occurred = ?2 WHERE document = ?1",
+            params![document, projection.occurred.millis()],
+        )?;
+    }
+    if before.place != (latitude, longitude) {
         put_place(db, document, projection.position)?;
     }
-    if digest_before != digest {
-        delete_text(db, document)?;
+    if before.text_digest != digest {
+        if !before.text_digest.is_empty() {
+            delete_text(db, document)?;
+        }
         put_text(db, document, &projection.text)?;
     }
     Ok(())
+}
+
+/// What decides which of the tables beside a row must be written.
+struct Before {
+    place: (Option<i32>, Option<i32>),
+    text_digest: Vec<u8>,
+    occurred: i64,
 }
 
 /// Removes a document's row, place and words.

@@ -10,4 +10,5 @@ mod refusal;
 mod relay;
 mod repair;
 mod save;
+mod storm;
 mod support;

@@ -135,6 +135,12 @@ impl Relay {
         last.digest = Digest::from_bytes([9; 16]);
     }
 
+    /// Returns the scopes a document is in.
+    pub(crate) fn placed(&self, document: DocumentId) -> Vec<Scope> {
+        let held = self.documents.get(&document);
+        held.map_or_else(Vec::new, |held| held.placed.keys().cloned().collect())
+    }
+
     pub(crate) fn head(&self, scope: &Scope) -> u64 {
         self.feeds.get(scope).map_or(0, Vec::len) as u64
     }

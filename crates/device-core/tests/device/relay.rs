@@ -368,7 +368,12 @@ impl Relay {
             let heads = held.placed.get(&asked.scope)?;
             Some(Item {
                 document: *document,
-                digest: Digest::of_document(*document, heads),
+                digest: Digest::of_document(*document, heads).with_receipts(
+                    held.changes
+                        .iter()
+                        .map(|change| change.received.millis())
+                        .sum(),
+                ),
             })
         });
         let message = respond(items, &asked.message).unwrap();

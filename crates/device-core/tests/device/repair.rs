@@ -67,7 +67,7 @@ fn a_relay_restored_from_a_backup_gets_back_all_that_any_device_holds() {
     assert!(world.devices[0].counters().changes_recovered >= 7);
     world.sync(1);
     world.settle();
-    world.assert_in_sync_but_receipts();
+    world.assert_in_sync();
     assert_eq!(before.len(), world.devices[0].fingerprint().unwrap().len());
     assert!(body(&world.devices[1], slips[0]).contains("too"));
     assert!(body(&world.devices[1], young).contains("offline"));
@@ -98,7 +98,7 @@ fn a_relay_that_lost_everything_is_filled_again() {
     world.sync(0);
     world.sync(1);
     world.settle();
-    world.assert_in_sync_but_receipts();
+    world.assert_in_sync();
     assert_eq!(list(&world.devices[1]).len(), 12);
     assert_eq!(world.relay.head(&scope("grid")), 36);
 }
@@ -169,5 +169,5 @@ fn a_reader_keeps_what_the_relay_lost_and_stays_in_sync() {
     world.sync(0);
     world.sync(1);
     world.settle();
-    world.assert_in_sync_but_receipts();
+    world.assert_in_sync();
 }

@@ -185,8 +185,8 @@ impl World {
         self.assert_equal(|body| body);
     }
 
-    /// The same, but for times of receipt: a relay that lost a change receives it anew, and tells so
-    /// only to those that lack it.
+    /// The same, but for times of receipt: a relay that lost a change without knowing it receives it
+    /// anew, and tells so only to those that lack it.
     pub(crate) fn assert_in_sync_but_receipts(&self) {
         self.assert_equal(|body| {
             let mut body: serde_json::Value = serde_json::from_str(&body).unwrap();

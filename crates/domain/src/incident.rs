@@ -3,16 +3,26 @@
 //! Description and address merge as text; category, position and severity keep every concurrent
 //! value until someone settles them; photos and facts are entries that are only ever added. The
 //! state is never stored: it is folded from the facts in their order through the table of steps.
+//!
+//! - `view`: the incident as screens show it
+//! - `value`: its single values as they stand in the document
 
 use gridbeat_base::{BlobHash, DeviceId, Position, WallTime};
 use gridbeat_document::{
-    Edit, IntentError, Kind, Projection, Refusal, Scalar, Skeleton, Stamp, Value, View, Words,
+    Edit, IntentError, Kind, Projection, Refusal, Scalar, Skeleton, Stamp, View, Words,
 };
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 use crate::fact::{self, FACTS};
-use crate::{Category, FactTimes, State, Step};
+use crate::{Category, State, Step};
+
+mod value;
+mod view;
+
+pub(crate) use value::position_scalar;
+use value::{category_scalar, read_position, severity_scalar};
+pub use view::{ConflictValue, ConflictView, IncidentView, PhotoView, StepView};
 
 const ADDRESS: &str = "address";
 const CATEGORY: &str = "category";
@@ -164,89 +174,6 @@ struct Photo {
     position: Option<Position>,
     #[n(2)]
     taken: WallTime,
-}
-
-/// An incident as screens show it; the JSON in a record's body.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct IncidentView {
-    /// Where it stands.
-    pub state: State,
-    /// What is wrong; `None` if no readable category was ever set.
-    pub category: Option<Category>,
-    /// What was seen.
-    pub description: String,
-    /// Where, in words.
-    pub address: String,
-    /// Where, on the ground.
-    pub position: Option<Position>,
-    /// How bad it is.
-    pub severity: Severity,
-    /// Photos by hash, in order of time.
-    pub photos: Vec<PhotoView>,
-    /// The history, in its order.
-    pub steps: Vec<StepView>,
-    /// The fields with more than one concurrent value.
-    pub conflicts: Vec<ConflictView>,
-    /// How many entries could not be read.
-    pub unreadable: u32,
-}
-
-/// A photo as screens show it.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-pub struct PhotoView {
-    /// The photo's hash.
-    pub hash: BlobHash,
-    /// What it shows.
-    pub role: PhotoRole,
-    /// Where it was taken.
-    pub position: Option<Position>,
-    /// When it was taken, by the device's clock.
-    pub taken: WallTime,
-}
-
-/// One fact of the history as screens show it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StepView {
-    /// The fact's id.
-    pub id: String,
-    /// What was done.
-    pub step: Step,
-    /// What was said.
-    pub note: String,
-    /// The unit it concerns.
-    pub unit: Option<String>,
-    /// Who acted.
-    pub by: String,
-    /// With which device.
-    pub device: DeviceId,
-    /// When, by every clock.
-    pub times: FactTimes,
-    /// When the relay received it; `None` while its place in the order is provisional.
-    pub received: Option<WallTime>,
-    /// Whether the table allows it at its place; if not, it needs attention and changed no state.
-    pub legal: bool,
-    /// The state after it.
-    pub state: State,
-}
-
-/// A field with more than one concurrent value.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ConflictView {
-    /// The field.
-    pub field: String,
-    /// Every value, the one shown by default first.
-    pub values: Vec<ConflictValue>,
-}
-
-/// One of the concurrent values of a field.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ConflictValue {
-    /// The value, in the words or JSON of its field.
-    pub value: serde_json::Value,
-    /// The device that wrote it, where known.
-    pub device: Option<DeviceId>,
-    /// When, in seconds since 1970 by its author's clock.
-    pub time_s: i64,
 }
 
 impl Kind for IncidentKind {
@@ -509,153 +436,4 @@ fn step_not_allowed() -> IntentError {
             zh: "案件当前状态不允许该操作",
         },
     }
-}
-
-impl IncidentView {
-    fn of(view: &View) -> Self {
-        let (facts, mut unreadable) = fact::read::<StepFact>(view);
-        let mut state = State::Draft;
-        let mut steps = Vec::with_capacity(facts.len());
-        for placed in facts {
-            let next = state.after(placed.fact.what.step);
-            state = next.unwrap_or(state);
-            steps.push(StepView {
-                id: placed.id,
-                step: placed.fact.what.step,
-                note: placed.fact.what.note,
-                unit: placed.fact.what.unit,
-                by: placed.fact.by,
-                device: placed.fact.device,
-                times: placed.fact.times,
-                received: placed.received,
-                legal: next.is_some(),
-                state,
-            });
-        }
-        let mut photos = Vec::new();
-        for (hash, field) in view.entries(&[PHOTOS]) {
-            match (hash.parse::<BlobHash>(), read_bytes::<Photo>(&field.value)) {
-                (Ok(hash), Some(photo)) => photos.push(PhotoView {
-                    hash,
-                    role: photo.role,
-                    position: photo.position.filter(|position| position.is_valid()),
-                    taken: photo.taken,
-                }),
-                _ => unreadable += 1,
-            }
-        }
-        photos.sort_by_key(|photo| (photo.taken, *photo.hash.bytes()));
-        let value = |key: &str| view.field(&[key]).map(|field| &field.value);
-        Self {
-            state,
-            category: value(CATEGORY).and_then(read_bytes),
-            description: view.text(&[DESCRIPTION]).into(),
-            address: view.text(&[ADDRESS]).into(),
-            position: value(POSITION).and_then(read_position),
-            severity: value(SEVERITY).and_then(read_severity).unwrap_or_default(),
-            photos,
-            steps,
-            conflicts: conflicts(view),
-            unreadable,
-        }
-    }
-
-    /// Counts what a person should settle: conflicting fields, steps out of place, entries that
-    /// cannot be read.
-    pub fn attention(&self) -> u32 {
-        let marked = self.steps.iter().filter(|step| !step.legal).count();
-        u32::try_from(self.conflicts.len() + marked)
-            .unwrap_or(u32::MAX)
-            .saturating_add(self.unreadable)
-    }
-}
-
-fn conflicts(view: &View) -> Vec<ConflictView> {
-    let mut found = Vec::new();
-    for key in [CATEGORY, POSITION, SEVERITY] {
-        let Some(field) = view.field(&[key]) else {
-            continue;
-        };
-        let all = || {
-            core::iter::once((&field.value, &field.origin)).chain(
-                field
-                    .conflicts
-                    .iter()
-                    .map(|(value, origin)| (value, origin)),
-            )
-        };
-        // Two people who chose the same are not in conflict.
-        if all().all(|(value, _)| *value == field.value) {
-            continue;
-        }
-        let values = all().map(|(value, origin)| ConflictValue {
-            value: shown(key, value),
-            device: origin.provenance.author,
-            time_s: origin.time_s,
-        });
-        found.push(ConflictView {
-            field: key.into(),
-            values: values.collect(),
-        });
-    }
-    found
-}
-
-fn shown(key: &str, value: &Value) -> serde_json::Value {
-    let json = match key {
-        CATEGORY => serde_json::to_value(read_bytes::<Category>(value)),
-        POSITION => serde_json::to_value(read_position(value)),
-        _ => serde_json::to_value(read_severity(value)),
-    };
-    json.unwrap_or_default()
-}
-
-fn category_scalar(category: &Category) -> Scalar {
-    Scalar::Bytes(minicbor::to_vec(category).expect("writing to memory does not fail"))
-}
-
-fn severity_scalar(severity: Severity) -> Scalar {
-    Scalar::Int(match severity {
-        Severity::Minor => 0,
-        Severity::Ordinary => 1,
-        Severity::Serious => 2,
-        Severity::Urgent => 3,
-    })
-}
-
-fn read_severity(value: &Value) -> Option<Severity> {
-    let Value::Int(number) = value else {
-        return None;
-    };
-    match number {
-        0 => Some(Severity::Minor),
-        1 => Some(Severity::Ordinary),
-        2 => Some(Severity::Serious),
-        3 => Some(Severity::Urgent),
-        _ => None,
-    }
-}
-
-/// A position is one value of eight bytes, so that a latitude is never merged with another's
-/// longitude.
-pub(crate) fn position_scalar(position: Position) -> Scalar {
-    let mut bytes = position.latitude_e7().to_be_bytes().to_vec();
-    bytes.extend(position.longitude_e7().to_be_bytes());
-    Scalar::Bytes(bytes)
-}
-
-fn read_position(value: &Value) -> Option<Position> {
-    let Value::Bytes(bytes) = value else {
-        return None;
-    };
-    let (latitude, longitude) = bytes.split_first_chunk::<4>()?;
-    let longitude: [u8; 4] = longitude.try_into().ok()?;
-    Position::from_e7(i32::from_be_bytes(*latitude), i32::from_be_bytes(longitude)).ok()
-}
-
-fn read_bytes<T: for<'b> Decode<'b, ()>>(value: &Value) -> Option<T> {
-    let Value::Bytes(bytes) = value else {
-        return None;
-    };
-    minicbor::decode(bytes).ok()
 }

@@ -1,10 +1,10 @@
 //! The trade: incidents and patrols of grid-based city management, as kinds of documents.
 //!
-//! - [`category`]: what is wrong, by the national code; the built-in catalogue
-//! - [`fact`]: what happened, as immutable entries, and the order they are read in
-//! - [`step`]: the states of an incident and the steps between them, as data
-//! - [`incident`]: the incident: fields that merge, facts that are added, a state that is folded
-//! - [`patrol`]: an officer's patrol: legs, check-ins, notes, track segments
+//! - `category`: what is wrong, by the national code; the built-in catalogue
+//! - `fact`: what happened, as immutable entries, and the order they are read in
+//! - `step`: the states of an incident and the steps between them, as data
+//! - `incident`: the incident: fields that merge, facts that are added, a state that is folded
+//! - `patrol`: an officer's patrol: legs, check-ins, notes, track segments
 //!
 //! Pure. Not here: who may take which step, deadlines, grids, posts, indicators.
 

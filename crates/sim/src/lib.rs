@@ -1,10 +1,10 @@
 //! The seeded world: the very cores that ship, on real SQLite files, in a storm and then a calm.
 //!
-//! - [`options`]: the shape of a run, and which faults may happen
-//! - [`world`]: events in order of time; [`devices`] and [`relay`]: the two sides of it
-//! - [`network`], [`files`]: links and disks, good and bad
-//! - [`storm`]: what people do and what goes wrong
-//! - [`checks`]: what must hold afterwards
+//! - `options`: the shape of a run, and which faults may happen
+//! - `world`: events in order of time; `devices` and `relay`: the two sides of it
+//! - `network`, `files`: links and disks, good and bad
+//! - `storm`: what people do and what goes wrong
+//! - `checks`: what must hold afterwards
 //!
 //! One seed is one run, the same on every machine: [`run`] twice gives the same trace. Replay a
 //! seed with `gridbeat sim --first SEED --seeds 1 --trace`. Not here: quinn and TLS, which have

@@ -1,0 +1,201 @@
+//! A relay and devices over real sockets of the loopback.
+//!
+//! A relay whose memory is measured is a process of its own: this program again. Its database may have
+//! been made by `stock` before; devices are enrolled while it runs.
+
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use clap::Args;
+use gridbeat_base::{DeviceId, Scope};
+use gridbeat_device::{Config, Device, LinkPolicy, SyncState};
+use gridbeat_relay::{DeviceBundle, Enrolment, Operator, RelayConfig};
+use gridbeat_relay_core::Right;
+use serde_json::{Value, json};
+
+use super::stock::INSTALL;
+
+/// How long anything over the loopback may take before the bench gives up: a busy machine, a large
+/// database, a hundred times the usual.
+pub(super) const PATIENCE: Duration = Duration::from_mins(2);
+
+/// What the relay in a process of its own is told.
+#[derive(Debug, Args)]
+pub(super) struct ChildArgs {
+    /// The directory of its files.
+    #[arg(long)]
+    data: PathBuf,
+}
+
+/// Returns the configuration of a relay with its files in that directory, on free ports.
+pub(super) fn relay_config(data: &Path) -> RelayConfig {
+    let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    RelayConfig {
+        listen: free,
+        admin: free,
+        data: data.to_owned(),
+        ..RelayConfig::default()
+    }
+}
+
+/// Serves until standard input ends.
+pub(super) fn serve_child(args: &ChildArgs) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let relay = runtime.block_on(gridbeat_relay::start(
+        relay_config(&args.data),
+        gridbeat_domain::kinds(),
+    ))?;
+    super::say(&json!({ "listening": relay.addr() }), true)?;
+    io::stdin().lock().read_to_end(&mut Vec::new())?;
+    ensure!(
+        runtime.block_on(relay.stop()),
+        "the relay did not drain in time"
+    );
+    Ok(())
+}
+
+/// A relay in a process of its own; killed when dropped.
+#[derive(Debug)]
+pub(super) struct RelayProcess {
+    child: Child,
+    addr: SocketAddr,
+    operator: Operator,
+}
+
+impl RelayProcess {
+    /// Starts it over the files of a directory, and waits until it listens.
+    pub(super) fn start(data: &Path) -> anyhow::Result<Self> {
+        let program = std::env::current_exe().context("could not find this program's own file")?;
+        let mut child = Command::new(&program)
+            .args(["bench", "relay-child", "--data"])
+            .arg(data)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("could not start the relay")?;
+        match listening(&mut child) {
+            Ok(addr) => Ok(Self {
+                child,
+                addr,
+                operator: Operator::open(&relay_config(data))?,
+            }),
+            Err(error) => {
+                kill(&mut child);
+                Err(error)
+            }
+        }
+    }
+
+    /// Returns the id of its process.
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Enrols a device that may write in a scope.
+    pub(super) fn enrol(
+        &mut self,
+        device: DeviceId,
+        scope: &Scope,
+    ) -> anyhow::Result<DeviceBundle> {
+        Ok(self.operator.enrol(&enrolment(device, scope, self.addr))?)
+    }
+
+    /// Has it drain, and waits for its end.
+    pub(super) fn stop(mut self) -> anyhow::Result<()> {
+        drop(self.child.stdin.take());
+        let status = self.child.wait()?;
+        ensure!(status.success(), "the relay ended badly: {status}");
+        Ok(())
+    }
+}
+
+impl Drop for RelayProcess {
+    fn drop(&mut self) {
+        kill(&mut self.child);
+    }
+}
+
+fn kill(child: &mut Child) {
+    // Errors mean that it has ended already.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+fn listening(child: &mut Child) -> anyhow::Result<SocketAddr> {
+    let stdout = child
+        .stdout
+        .take()
+        .context("the relay has no standard output")?;
+    let mut line = String::new();
+    BufReader::new(stdout).read_line(&mut line)?;
+    let said: Value =
+        serde_json::from_str(&line).context("the relay did not say where it listens")?;
+    let addr = said["listening"]
+        .as_str()
+        .context("the relay did not say where it listens")?;
+    Ok(addr.parse()?)
+}
+
+/// Returns the enrolment of a device that may write in a scope and reaches the relay there.
+pub(super) fn enrolment(device: DeviceId, scope: &Scope, relay: SocketAddr) -> Enrolment {
+    Enrolment::new(
+        device,
+        "bench",
+        [(scope.clone(), Right::Write)],
+        &relay.to_string(),
+    )
+}
+
+/// Opens a device that has a link to a relay.
+pub(super) async fn connect(
+    file: PathBuf,
+    bundle: DeviceBundle,
+    link: LinkPolicy,
+) -> anyhow::Result<Device> {
+    let mut config = Config::new(file, bundle, INSTALL, gridbeat_domain::kinds());
+    config.link = link;
+    Ok(Device::open(config).await?)
+}
+
+/// Waits until a device is in sync.
+pub(super) async fn in_sync(device: &Device) -> anyhow::Result<()> {
+    settled(device, "come in sync", |state| {
+        matches!(state, SyncState::InSync { .. })
+    })
+    .await
+}
+
+/// Waits until a device has no link.
+pub(super) async fn offline(device: &Device) -> anyhow::Result<()> {
+    settled(device, "end its link", |state| {
+        matches!(state, SyncState::Offline { .. })
+    })
+    .await
+}
+
+async fn settled(
+    device: &Device,
+    what: &str,
+    is_it: impl Fn(&SyncState) -> bool,
+) -> anyhow::Result<()> {
+    let mut states = device.watch_sync_state();
+    let wait = states.wait_for(|state| is_it(state) || matches!(state, SyncState::Problem { .. }));
+    let Ok(state) = tokio::time::timeout(PATIENCE, wait).await else {
+        bail!("the device did not {what} in {PATIENCE:?}");
+    };
+    let state = state?.clone();
+    ensure!(is_it(&state), "the device did not {what}: {state:?}");
+    Ok(())
+}
+
+/// Tells people who wait what is being done; figures alone go to standard output.
+pub(super) fn tell(words: &str) {
+    // Nothing can be told to someone who closed standard error.
+    let _ = writeln!(io::stderr().lock(), "{words}");
+}

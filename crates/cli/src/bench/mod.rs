@@ -1,0 +1,107 @@
+//! `gridbeat bench`: the figures the engine is held to, measured on this machine.
+//!
+//! Each bench prints one JSON object: its name, its parameters, its figures with units in their names.
+//! Everything runs on the loopback and in a folder of its own, which is removed at the end. Not here:
+//! what the figures should be (`docs/`), and benches of single functions.
+//!
+//! - `stock`: databases and files with many documents, made by the real cores without a network
+//! - `field`: a relay and devices over real sockets
+//! - `measure`: percentiles and memory
+//! - one file for each bench
+
+mod fan_in;
+mod field;
+mod measure;
+mod open;
+mod reconnect;
+mod relay_memory;
+mod save;
+mod stock;
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Args as ClapArgs, Subcommand};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// `gridbeat bench`.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    /// On one line, for a program.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Where to work: a folder on the disk to be measured [default: target, or else this folder].
+    #[arg(long, global = true, value_name = "FOLDER")]
+    dir: Option<PathBuf>,
+    /// What to measure.
+    #[command(subcommand)]
+    bench: Bench,
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// Open a device's file and list the 50 nearest open incidents.
+    Open(open::OpenArgs),
+    /// Save reports one by one, beside bare inserts of the same size.
+    Save(save::SaveArgs),
+    /// Meet the relay with few or no changes: after a full handshake, resumed, on a live link.
+    Reconnect(reconnect::ReconnectArgs),
+    /// Let many devices bring their outboxes at once.
+    FanIn(fan_in::FanInArgs),
+    /// Take a relay's memory over a large database, and with idle devices.
+    RelayMemory(relay_memory::RelayMemoryArgs),
+    /// The measured half of `open`, in a process of its own.
+    #[command(hide = true)]
+    OpenChild(open::ChildArgs),
+    /// A relay in a process of its own, until its standard input ends.
+    #[command(hide = true)]
+    RelayChild(field::ChildArgs),
+}
+
+/// Runs a bench and prints its figures.
+///
+/// # Errors
+///
+/// Whatever kept it from being measured; nothing is printed then.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let Args { json, dir, bench } = args;
+    let figures = match bench {
+        Bench::Open(args) => open::run(&args, &workplace(dir)?)?,
+        Bench::Save(args) => save::run(&args, &workplace(dir)?)?,
+        Bench::Reconnect(args) => reconnect::run(&args, &workplace(dir)?)?,
+        Bench::FanIn(args) => fan_in::run(&args, &workplace(dir)?)?,
+        Bench::RelayMemory(args) => relay_memory::run(&args, &workplace(dir)?)?,
+        Bench::OpenChild(args) => return say(&open::child(&args)?, true),
+        Bench::RelayChild(args) => return field::serve_child(&args),
+    };
+    say(&figures, json)
+}
+
+/// Makes the folder of a run. The system's own is no good: it is often in memory, where an fsync is free.
+fn workplace(dir: Option<PathBuf>) -> anyhow::Result<TempDir> {
+    let target = PathBuf::from("target");
+    let dir = match dir {
+        Some(dir) => dir,
+        None if target.is_dir() => target,
+        None => PathBuf::from("."),
+    };
+    std::fs::create_dir_all(&dir)?;
+    tempfile::Builder::new()
+        .prefix("gridbeat-bench-")
+        .tempdir_in(&dir)
+        .with_context(|| format!("{} cannot be worked in", dir.display()))
+}
+
+/// Prints an object on standard output.
+fn say(figures: &Value, on_one_line: bool) -> anyhow::Result<()> {
+    let text = if on_one_line {
+        figures.to_string()
+    } else {
+        serde_json::to_string_pretty(figures)?
+    };
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}")?;
+    Ok(out.flush()?)
+}

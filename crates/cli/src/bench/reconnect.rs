@@ -1,0 +1,222 @@
+//! `bench reconnect`: what it takes to be in sync again, in time and in bytes.
+//!
+//! A device that holds what the relay holds meets it over a link of a given round trip: `cold`, with a
+//! full handshake; `resumed`, with one that early data goes out with; `live`, on a connection that is
+//! up. Before the first two the changes are saved offline and the time in sync counts from the dial; on
+//! the live one it counts from the save. The time of the acknowledgement counts from the beginning of the last
+//! save in `live`, from the dial in the others, where the change is already durable on the device.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use clap::Args;
+use gridbeat_badlink::{Forwarder, Profile};
+use gridbeat_base::Scope;
+use gridbeat_device::{Device, Handshake, LinkNews, LinkPolicy, LinkReport};
+use gridbeat_link::random_from_system;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::field::{PATIENCE, connect, enrolment, in_sync, offline, relay_config, tell};
+use super::measure::{ms, rounded};
+use super::stock::{KIND, Stock, new_device, open_device, report};
+
+/// What meets what.
+#[derive(Debug, Args)]
+pub(super) struct ReconnectArgs {
+    /// How many incidents both hold.
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    documents: u64,
+    /// How many reports were saved since.
+    #[arg(long, value_name = "K", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=1_000))]
+    changed: u64,
+    /// The link's round trip, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    rtt_ms: u64,
+}
+
+/// What a session is to be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Session {
+    Cold,
+    Resumed,
+    Live,
+}
+
+impl Session {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Cold => "cold",
+            Self::Resumed => "resumed",
+            Self::Live => "live",
+        }
+    }
+}
+
+/// Prepares both sides, and lets them meet three times.
+pub(super) fn run(args: &ReconnectArgs, folder: &TempDir) -> anyhow::Result<Value> {
+    let data = folder.path().join("relay");
+    let file = folder.path().join("device.db");
+    let id = new_device();
+    let scope = Scope::new("bench")?;
+    let config = relay_config(&data);
+    tell("making the documents");
+    let mut stock = Stock::open(&config.database())?;
+    stock.fill(&scope, args.documents)?;
+    stock.enrol(id, &scope)?;
+    let mut device = open_device(&file, id)?;
+    stock.sync(&mut device)?;
+    device.close()?;
+    drop(stock);
+
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let relay = gridbeat_relay::start(config, gridbeat_domain::kinds()).await?;
+        let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let round_trip = Duration::from_millis(args.rtt_ms);
+        let link = Forwarder::udp(here, relay.addr(), Profile::delay(round_trip)).await?;
+        let bundle = relay
+            .enrol(enrolment(id, &scope, link.local_addr()))
+            .await?;
+        let open = |policy| connect(file.clone(), bundle.clone(), policy);
+
+        let device = open(LinkPolicy::OnRequest).await?;
+        let mut sessions = Vec::new();
+        for session in [Session::Cold, Session::Resumed] {
+            sessions.push(dial(&device, &scope, args, session).await?);
+        }
+        device.close().await;
+        let device = open(LinkPolicy::Always).await?;
+        in_sync(&device).await?;
+        sessions.push(stay(&device, &scope, args).await?);
+        device.close().await;
+        relay.stop().await;
+        Ok(json!({
+            "bench": "reconnect", "documents": args.documents, "changed": args.changed,
+            "rtt_ms": args.rtt_ms, "sessions": sessions,
+        }))
+    })
+}
+
+/// Saves offline, dials, and ends the link again.
+async fn dial(
+    device: &Device,
+    scope: &Scope,
+    args: &ReconnectArgs,
+    session: Session,
+) -> anyhow::Result<Value> {
+    save(device, scope, args.changed).await?;
+    let before = device.link_report();
+    let mut news = device.link_news();
+    let dialled = Instant::now();
+    let (synced, acknowledged) = tokio::join!(
+        async {
+            let report = device.sync_once(PATIENCE).await;
+            (report, dialled.elapsed())
+        },
+        acknowledged(&mut news, args.changed),
+    );
+    let (report, took) = synced;
+    ensure!(report.is_in_sync, "not in sync but {:?}", report.state);
+    let acknowledged = acknowledged?.map(|at| at.saturating_duration_since(dialled));
+    offline(device).await?;
+    let after = device.link_report();
+    let is_early = after.handshake == Some(Handshake::Early);
+    ensure!(
+        is_early == (session == Session::Resumed),
+        "the {} session began with another handshake: {:?}",
+        session.name(),
+        after.handshake
+    );
+    Ok(figures(
+        session,
+        args,
+        (&before, &after),
+        Some(took),
+        acknowledged,
+    ))
+}
+
+/// Saves on a link that is up.
+async fn stay(device: &Device, scope: &Scope, args: &ReconnectArgs) -> anyhow::Result<Value> {
+    let before = device.link_report();
+    if args.changed == 0 {
+        // Nothing is to be done, and nothing is sent for it.
+        return Ok(figures(Session::Live, args, (&before, &before), None, None));
+    }
+    let mut news = device.link_news();
+    let began = save(device, scope, args.changed).await?;
+    let acknowledged = acknowledged(&mut news, args.changed).await?;
+    in_sync(device).await?;
+    let took = began.elapsed();
+    let after = device.link_report();
+    let acknowledged = acknowledged.map(|at| at.saturating_duration_since(began));
+    Ok(figures(
+        Session::Live,
+        args,
+        (&before, &after),
+        Some(took),
+        acknowledged,
+    ))
+}
+
+/// Saves reports; returns when the last save began.
+async fn save(device: &Device, scope: &Scope, count: u64) -> anyhow::Result<Instant> {
+    let mut random = random_from_system();
+    let mut began = Instant::now();
+    for _ in 0..count {
+        let intent = report(&mut random)?;
+        began = Instant::now();
+        device.create(KIND, scope, intent).await?;
+    }
+    Ok(began)
+}
+
+/// Waits until so many changes were acknowledged; returns when that was, `None` if there are none.
+async fn acknowledged(
+    news: &mut Receiver<LinkNews>,
+    count: u64,
+) -> anyhow::Result<Option<Instant>> {
+    let mut open = count;
+    let wait = async {
+        while open > 0 {
+            match news.recv().await {
+                Ok(LinkNews::Acknowledged { changes, .. }) => {
+                    open = open.saturating_sub(changes as u64)
+                }
+                Ok(LinkNews::Up { .. } | LinkNews::EarlyRefused | LinkNews::Down { .. }) => {}
+                Err(RecvError::Lagged(_)) => bail!("acknowledgements were missed"),
+                Err(RecvError::Closed) => bail!("the device stopped"),
+            }
+        }
+        Ok((count > 0).then(Instant::now))
+    };
+    let waited = tokio::time::timeout(PATIENCE, wait).await;
+    waited.context("not everything was acknowledged in time")?
+}
+
+fn figures(
+    session: Session,
+    args: &ReconnectArgs,
+    (before, after): (&LinkReport, &LinkReport),
+    in_sync: Option<Duration>,
+    acknowledged: Option<Duration>,
+) -> Value {
+    #[expect(clippy::cast_precision_loss, reason = "at most 10,000")]
+    let round_trips = |took: Duration| rounded(took.as_secs_f64() * 1e3 / args.rtt_ms as f64);
+    json!({
+        "session": session.name(),
+        "payload_up_bytes": after.payload.sent_bytes - before.payload.sent_bytes,
+        "payload_down_bytes": after.payload.received_bytes - before.payload.received_bytes,
+        "udp_up_bytes": after.udp_sent_bytes - before.udp_sent_bytes,
+        "udp_down_bytes": after.udp_received_bytes - before.udp_received_bytes,
+        "in_sync_ms": in_sync.map(ms),
+        "acknowledged_ms": acknowledged.map(ms),
+        "rtts": in_sync.map(round_trips),
+    })
+}

@@ -1,0 +1,294 @@
+//! Databases and files with many documents, made by the real cores, joined by hand.
+//!
+//! The relay's brain and a device's are driven in one thread without a network, so that ten thousand
+//! documents take seconds: a made-up author pushes them two hundred at a time, and devices take them
+//! from the feed in large frames. Every change passes the gate and every commit is durable, so the
+//! files are what a relay and its devices would have written.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail, ensure};
+use gridbeat_base::{DeviceId, DocumentId, Hlc, Install, Position, Random, Scope, WallTime};
+use gridbeat_device_core as device_core;
+use gridbeat_device_core::SyncState;
+use gridbeat_document::{Actor, Document, Kind, Kinds, Provenance, Stamp};
+use gridbeat_link::{Clock, random_from_system};
+use gridbeat_relay_core::{Config, Output, Relay, Right, SessionId};
+use gridbeat_relay_store::{Registry as _, SqliteStore, Store as _, StoreOptions};
+use gridbeat_sync_protocol::{Frame, Hello, Push, PushChange, PushDocument, Verdict, Versions};
+use serde_json::json;
+
+/// Documents in a push: the most the protocol allows is 200 changes, and each has one.
+const PUSH_DOCUMENTS: u64 = 200;
+
+/// What incidents of a bench say: the lengths are those of real reports.
+const DESCRIPTIONS: [&str; 5] = [
+    "路面有一个坑洞，约三十厘米，雨后积水，骑车经过需要绕行",
+    "人行道上堆放建筑垃圾，占道约两米，行人绕行到机动车道",
+    "垃圾箱满溢，周边有散落垃圾和污水",
+    "店铺占道经营，桌椅摆到盲道上，已劝导",
+    "窨井盖破损下沉，夜间经过有危险，已放置警示标志",
+];
+
+/// The middle of Zhenhai, in ten-millionths of a degree, and how far incidents lie from it: some 10 km.
+const MIDDLE_E7: (i64, i64) = (299_500_000, 1_217_100_000);
+const SPREAD_E7: u64 = 2_000_000;
+
+/// The installation of every device of a bench: none is ever copied.
+pub(super) const INSTALL: Install = Install::new([7; 16]);
+
+/// The name of the kind whose documents are made.
+pub(super) const KIND: &str = "incident";
+
+/// Returns the middle of where the incidents lie.
+pub(super) fn middle() -> anyhow::Result<Position> {
+    at(MIDDLE_E7.0, MIDDLE_E7.1)
+}
+
+/// Makes an id for a device.
+pub(super) fn new_device() -> DeviceId {
+    DeviceId::mint(Clock::start().now().wall, &mut random_from_system())
+}
+
+/// Makes the intent of a report, somewhere in Zhenhai.
+pub(super) fn report(random: &mut Random) -> anyhow::Result<Vec<u8>> {
+    let mut near = |middle: i64| -> anyhow::Result<i64> {
+        Ok(middle + i64::try_from(random.below(SPREAD_E7))? - i64::try_from(SPREAD_E7 / 2)?)
+    };
+    let position = at(near(MIDDLE_E7.0)?, near(MIDDLE_E7.1)?)?;
+    let number = random.below(1_000);
+    let text = DESCRIPTIONS[usize::try_from(random.below(DESCRIPTIONS.len() as u64))?];
+    let catalogue = gridbeat_domain::Catalogue::national();
+    let category = catalogue.iter().next().context("the catalogue is empty")?;
+    let intent = json!({
+        "do": "report", "category": category, "description": text, "position": position,
+        "address": format!("骆驼街道慈海南路{number}号"), "by": "骑行队员"
+    });
+    Ok(intent.to_string().into_bytes())
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "an angle in ten-millionths has 31 bits"
+)]
+fn at(latitude_e7: i64, longitude_e7: i64) -> anyhow::Result<Position> {
+    Ok(Position::from_degrees(
+        latitude_e7 as f64 / 1e7,
+        longitude_e7 as f64 / 1e7,
+    )?)
+}
+
+/// Opens a device's file.
+pub(super) fn open_device(path: &Path, device: DeviceId) -> anyhow::Result<device_core::Device> {
+    let config = device_core::Config::new(device, INSTALL);
+    let now = Clock::start().now();
+    let kinds = gridbeat_domain::kinds();
+    Ok(device_core::Device::open(
+        path,
+        config,
+        kinds,
+        random_from_system(),
+        now,
+    )?)
+}
+
+/// A relay's database in the hands of its brain, without a network.
+#[derive(Debug)]
+pub(super) struct Stock {
+    relay: Relay,
+    store: SqliteStore,
+    kinds: Kinds,
+    clock: Clock,
+    random: Random,
+    last_session: SessionId,
+}
+
+impl Stock {
+    /// Opens the database, or makes it.
+    pub(super) fn open(database: &Path) -> anyhow::Result<Self> {
+        if let Some(folder) = database.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let mut random = random_from_system();
+        let store = SqliteStore::open(database, StoreOptions::default(), &mut random)?;
+        let kinds = gridbeat_domain::kinds();
+        Ok(Self {
+            relay: Relay::new(Config::default(), kinds.clone(), store.incarnation()),
+            store,
+            kinds,
+            clock: Clock::start(),
+            random,
+            last_session: SessionId(0),
+        })
+    }
+
+    /// Enrols a device that may write in a scope.
+    pub(super) fn enrol(&mut self, device: DeviceId, scope: &Scope) -> anyhow::Result<()> {
+        let grants = BTreeMap::from([(scope.clone(), Right::Write)]);
+        Ok(self
+            .store
+            .add_device(device, "bench", &grants, self.clock.now().wall)?)
+    }
+
+    /// Has a made-up author report so many incidents in a scope.
+    pub(super) fn fill(&mut self, scope: &Scope, documents: u64) -> anyhow::Result<()> {
+        let author = DeviceId::mint(self.clock.now().wall, &mut self.random);
+        self.enrol(author, scope)?;
+        let session = self.connect(author);
+        let hello = Frame::Hello(Hello {
+            versions: Versions::SPOKEN,
+            device: author,
+            install: INSTALL,
+            incarnation: None,
+            clock: Hlc::at(self.clock.now().wall),
+            scopes: Vec::new(),
+        });
+        self.exchange(session, [hello])?;
+        let actor = Actor::mint(&mut self.random);
+        let (mut made, mut number) = (0, 0);
+        while made < documents {
+            let count = PUSH_DOCUMENTS.min(documents - made);
+            number += 1;
+            let fresh = (0..count).map(|_| self.incident(author, actor));
+            let push = Push {
+                number,
+                after: 0,
+                scope: scope.clone(),
+                documents: fresh.collect::<anyhow::Result<_>>()?,
+            };
+            let answers = self.exchange(session, [Frame::Push(push)])?;
+            let is_accepted = |frame: &Frame| {
+                matches!(frame, Frame::Ack(ack) if ack.number == number
+                    && ack.verdicts.iter().all(|verdict| *verdict == Verdict::Accepted))
+            };
+            let accepted = answers.iter().any(is_accepted);
+            ensure!(
+                accepted,
+                "the relay did not take the documents of the bench"
+            );
+            made += count;
+        }
+        self.relay.disconnected(self.clock.now(), session);
+        self.exchange(session, [])?;
+        Ok(())
+    }
+
+    /// Lets a device meet the relay until both hold the same.
+    pub(super) fn sync(&mut self, device: &mut device_core::Device) -> anyhow::Result<()> {
+        let session = self.connect(device.device());
+        device.connected(self.clock.now())?;
+        loop {
+            let mut up = Vec::new();
+            while let Some(output) = device.poll_output() {
+                match output {
+                    device_core::Output::Send { frame, .. } => up.push(frame),
+                    device_core::Output::Changed { .. } | device_core::Output::State(_) => {}
+                    device_core::Output::Close(reason) => bail!("the device closed: {reason:?}"),
+                }
+            }
+            let down = self.exchange(session, up)?;
+            if down.is_empty() {
+                break;
+            }
+            device.handle_frames(self.clock.now(), down)?;
+        }
+        let state = device.sync_state();
+        ensure!(
+            matches!(state, SyncState::InSync { .. }),
+            "not in sync but {state:?}"
+        );
+        device.disconnected(self.clock.now());
+        self.relay.disconnected(self.clock.now(), session);
+        self.exchange(session, [])?;
+        Ok(())
+    }
+
+    fn connect(&mut self, device: DeviceId) -> SessionId {
+        self.last_session = SessionId(self.last_session.0 + 1);
+        self.relay
+            .connected(self.clock.now(), self.last_session, device);
+        self.last_session
+    }
+
+    /// Hands frames of a session to the relay, does all its tasks, and returns what it sends there.
+    fn exchange(
+        &mut self,
+        session: SessionId,
+        frames: impl IntoIterator<Item = Frame>,
+    ) -> anyhow::Result<Vec<Frame>> {
+        for frame in frames {
+            self.relay.handle_frame(self.clock.now(), session, frame);
+        }
+        let mut sent = Vec::new();
+        let mut tasks = VecDeque::new();
+        loop {
+            while let Some(output) = self.relay.poll_output() {
+                match output {
+                    Output::Send {
+                        session: to, frame, ..
+                    } if to == session => sent.push(frame),
+                    Output::Run { task, work } => tasks.push_back((task, work)),
+                    Output::Close { reason, .. } => bail!("the relay closed: {reason:?}"),
+                    Output::StoreFailed { fault, .. } => return Err(fault.into()),
+                    Output::Send { .. }
+                    | Output::Committed { .. }
+                    | Output::Placed { .. }
+                    | Output::CloneSuspected { .. } => {}
+                }
+            }
+            let Some((task, work)) = tasks.pop_front() else {
+                return Ok(sent);
+            };
+            let answer = self.store.run(&work);
+            self.relay.handle_answer(self.clock.now(), task, answer);
+        }
+    }
+
+    fn incident(&mut self, author: DeviceId, actor: Actor) -> anyhow::Result<PushDocument> {
+        let kind = self
+            .kinds
+            .find(KIND)
+            .context("the domain has no incidents")?;
+        let kind: Arc<dyn Kind> = Arc::clone(kind);
+        let wall: WallTime = self.clock.now().wall;
+        let stamp = Stamp {
+            hlc: Hlc::at(wall),
+            wall,
+            relay_offset_ms: None,
+            device: author,
+            fact: self.random.bytes(),
+        };
+        let mut document = Document::genesis(&kind, kind.schema_version());
+        let intent = report(&mut self.random)?;
+        let change = document.edit(actor, &intent, &stamp, &|_| Provenance::default())?;
+        Ok(PushDocument {
+            document: DocumentId::mint(wall, &mut self.random),
+            kind: KIND.to_owned(),
+            schema_version: kind.schema_version(),
+            changes: vec![PushChange {
+                bytes: change.bytes,
+                recovered_from: None,
+            }],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_takes_over_what_the_author_reported() {
+        let folder = tempfile::tempdir().unwrap();
+        let scope = Scope::new("bench").unwrap();
+        let mut stock = Stock::open(&folder.path().join("relay.db")).unwrap();
+        stock.fill(&scope, 230).unwrap();
+        let id = new_device();
+        stock.enrol(id, &scope).unwrap();
+        let mut device = open_device(&folder.path().join("device.db"), id).unwrap();
+        stock.sync(&mut device).unwrap();
+        assert_eq!(device.fingerprint().unwrap().len(), 230);
+    }
+}

@@ -3,9 +3,13 @@
 //! The tests themselves are in `tests/`, one module a promise, all in one binary. Not here:
 //! anything that only one of them needs.
 
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::process::{Command, Output, Stdio};
+use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard};
+
+/// Held for writing while a process is being started, and for reading while a locked file is opened.
+static STARTING: RwLock<()> = RwLock::new(());
 
 /// Returns the root of the repository.
 pub fn repository() -> &'static Path {
@@ -49,4 +53,29 @@ pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(repository());
     command
+}
+
+/// Runs a command to its end, as `Command::output` does; never starts it while a file is being opened.
+///
+/// Until a process that was started has become its program it holds a copy of all our files, and so
+/// the locks that other tests have just given back.
+///
+/// # Errors
+///
+/// If it cannot be started.
+pub fn output(command: &mut Command) -> io::Result<Output> {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let child = {
+        let _alone = STARTING.write().unwrap_or_else(PoisonError::into_inner);
+        command.spawn()?
+    };
+    child.wait_with_output()
+}
+
+/// Waits until no process is being started by [`output`], and keeps any from it.
+pub fn while_no_process_starts() -> RwLockReadGuard<'static, ()> {
+    STARTING.read().unwrap_or_else(PoisonError::into_inner)
 }

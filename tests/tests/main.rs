@@ -1,9 +1,23 @@
 //! The promises of Gridbeat to its users, one module each, in one binary.
 //!
+//! - `durability`: what an officer saw saved stays saved, whatever the disk or the system does
+//! - `end_to_end`: real devices, a real relay and real sockets
+//! - `lessons`: what users of other systems suffered does not happen here
+//! - `privacy`: no name, text or place reaches a log line
+//! - `pump`: devices and a relay in one process, carried by hand; what the above share
+//!
 //! `tidy` holds the promises to its contributors: who depends on whom, what files look like. Each
 //! module is marked `cfg(test)`, by which clippy knows that its helpers may `unwrap`.
 
 #[cfg(test)]
+mod durability;
+#[cfg(test)]
 mod end_to_end;
+#[cfg(test)]
+mod lessons;
+#[cfg(test)]
+mod privacy;
+#[cfg(test)]
+mod pump;
 #[cfg(test)]
 mod tidy;

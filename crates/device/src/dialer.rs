@@ -5,19 +5,19 @@
 //! resumes the last session, so that the greeting and what waits go out with its first packet; but a
 //! dial after one that nobody answered spends no ticket. Not here: what is said (`owner`).
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
 use gridbeat_base::Monotonic;
 use gridbeat_link::{
-    Clock, DeviceBundle, DeviceTls, End, Frames, Outage, Role, device_transport, random_from_system,
+    Clock, DeviceBundle, DeviceTls, End, FirstFlight, Frames, Role, random_from_system,
 };
-use quinn::{Connection, Endpoint, ZeroRttAccepted};
+use quinn::ZeroRttAccepted;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::backoff::Backoff;
+use crate::dial::{Dialled, Port, RIVAL, dial, dial_rival, resolve};
 use crate::owner::{Input, Order};
 use crate::pulse::{Beat, Counted, Pulse};
 use crate::shared::{Shared, expects, waiting};
@@ -31,8 +31,12 @@ const DIAL: Duration = Duration::from_secs(3);
 const DIAL_PATIENT: Duration = Duration::from_secs(10);
 const PATIENT_EVERY: u64 = 4;
 
-/// How long a rival waits for the relay's first answer.
-const RIVAL: Duration = Duration::from_secs(4);
+/// How much longer than a round trip a connection is given after a rival was heard: questions go out
+/// every 250 ms. Going on costs nothing, a new session two round trips.
+const RIVAL_GRACE: Duration = Duration::from_millis(300);
+
+/// How long after two round trips the tickets for the next session have surely come.
+const TICKET_GRACE: Duration = Duration::from_millis(50);
 
 /// How long to stay away after a fault that only somebody's work can mend.
 const AWAY_AFTER_FAULT: Duration = Duration::from_secs(60);
@@ -50,7 +54,7 @@ pub(crate) struct Dialer {
     pub(crate) orders: mpsc::UnboundedReceiver<Order>,
     pub(crate) state: watch::Receiver<gridbeat_device_core::SyncState>,
     backoff: Backoff,
-    endpoint: Option<Endpoint>,
+    port: Option<Port>,
     is_wanted: bool,
     /// Whether the relay was heard since a ticket was last spent, or the network has changed.
     may_spend_ticket: bool,
@@ -58,25 +62,37 @@ pub(crate) struct Dialer {
     last_tag: u64,
 }
 
-/// What a dial made.
-struct Dialled {
-    endpoint: Endpoint,
-    connection: Connection,
-    outage: Arc<Outage>,
-    /// There while nobody has said that the relay took the early data.
-    early: Option<ZeroRttAccepted>,
-    began: Monotonic,
-}
-
 /// The connection that is held.
 struct Held {
     tag: u64,
     frames: Frames,
+    first_flight: FirstFlight,
     early: Option<ZeroRttAccepted>,
     began: Monotonic,
     patience: Duration,
     pulse: Pulse,
     rival: Option<JoinHandle<Result<Dialled, End>>>,
+    /// A rival that was heard, and when.
+    standby: Option<(Dialled, Monotonic)>,
+    /// When to end the connection, if it is no longer wanted.
+    leaves: Option<Monotonic>,
+}
+
+impl Held {
+    /// Returns a rival that takes over: it was heard, and this connection still was not when it had
+    /// had as much time.
+    fn judge(&mut self, now: Monotonic) -> Option<Dialled> {
+        let (rival, heard) = self.standby.take()?;
+        if !self.pulse.is_unanswered() {
+            gridbeat_link::finish(&rival.connection);
+            return None;
+        }
+        if now.since(heard) > RIVAL_GRACE + rival.connection.rtt() {
+            return Some(rival);
+        }
+        self.standby = Some((rival, heard));
+        None
+    }
 }
 
 /// What ended a dial, or the holding of a connection.
@@ -118,7 +134,7 @@ impl Dialer {
             inputs,
             orders,
             backoff: Backoff::new(random_from_system()),
-            endpoint: None,
+            port: None,
             is_wanted: policy == LinkPolicy::Always,
             may_spend_ticket: true,
             dials: 0,
@@ -145,9 +161,9 @@ impl Dialer {
                 Over::Stopped => break,
             };
         }
-        if let Some(endpoint) = &self.endpoint {
+        if let Some(port) = &self.port {
             // Nothing depends on the relay's hearing of it.
-            let _ = tokio::time::timeout(FAREWELL, endpoint.wait_idle()).await;
+            let _ = tokio::time::timeout(FAREWELL, port.endpoint.wait_idle()).await;
         }
     }
 
@@ -199,7 +215,7 @@ impl Dialer {
         self.backoff.start_over();
         self.may_spend_ticket = true;
         // A socket may be bound to a network that is gone.
-        self.endpoint = None;
+        self.port = None;
     }
 
     fn pause_after(&mut self, end: &End, stay_away: Option<Duration>) -> Monotonic {
@@ -234,21 +250,21 @@ impl Dialer {
         let resumes = self.may_spend_ticket;
         self.may_spend_ticket = false;
         let (relay, tls) = (self.bundle.relay.clone(), self.tls.clone());
-        let (endpoint, began) = (self.endpoint.take(), self.clock.monotonic());
+        let (port, began) = (self.port.take(), self.clock.monotonic());
         let dialling = async move {
             let address = resolve(&relay).await?;
-            let endpoint = match endpoint {
-                Some(endpoint) if is_v6(&endpoint) == address.is_ipv6() => endpoint,
-                Some(_) | None => open_endpoint(address)?,
+            let port = match port {
+                Some(port) if port.is_v6() == address.is_ipv6() => port,
+                Some(_) | None => Port::open(address)?,
             };
-            dial(endpoint, address, &tls, resumes, began, patience).await
+            dial(port, address, &tls, resumes, began, patience).await
         };
         let mut dialling = std::pin::pin!(dialling);
         loop {
             tokio::select! {
                 dialled = &mut dialling => {
                     let dialled = dialled.map_err(|end| Over::Ended { end, stay_away: None })?;
-                    self.endpoint = Some(dialled.endpoint.clone());
+                    self.port = Some(dialled.port.clone());
                     return Ok(dialled);
                 }
                 order = self.orders.recv() => match order {
@@ -276,16 +292,17 @@ impl Dialer {
             held.pulse
                 .set_waiting(now, expects(&self.state.borrow_and_update()));
             self.look(&mut held, now);
+            if let Some(rival) = held.judge(now) {
+                tracing::info!("a rival connection was heard, and this one was not");
+                held.frames.finish();
+                self.port = Some(rival.port.clone());
+                held = self.begin(rival, RIVAL).await;
+                continue;
+            }
             match self.wait(&mut held).await {
                 Woken::Look => {}
                 Woken::Early(accepted) => self.settle_early(&mut held, accepted).await,
-                Woken::Rival(Ok(rival)) if held.pulse.is_unanswered() => {
-                    tracing::info!("a rival connection was heard first");
-                    held.frames.finish();
-                    self.endpoint = Some(rival.endpoint.clone());
-                    held = self.begin(rival, RIVAL).await;
-                }
-                Woken::Rival(Ok(rival)) => gridbeat_link::finish(&rival.connection),
+                Woken::Rival(Ok(rival)) => held.standby = Some((rival, self.clock.monotonic())),
                 Woken::Rival(Err(end)) => tracing::debug!(%end, "the rival found no link either"),
                 Woken::Order(None | Some(Order::Stop)) => {
                     held.frames.finish();
@@ -316,6 +333,7 @@ impl Dialer {
         let up = Input::Up {
             tag,
             frames: frames.clone(),
+            first_flight: dialled.port.first_flight.clone(),
         };
         // The owner is gone only when the device is closed, of which an order tells.
         let _ = self.inputs.send(up).await;
@@ -327,11 +345,14 @@ impl Dialer {
         Held {
             tag,
             frames,
+            first_flight: dialled.port.first_flight,
             early: dialled.early,
             began: dialled.began,
             patience,
             pulse: Pulse::new(now),
             rival: None,
+            standby: None,
+            leaves: None,
         }
     }
 
@@ -361,6 +382,7 @@ impl Dialer {
             let again = Input::Up {
                 tag: held.tag,
                 frames: held.frames.clone(),
+                first_flight: held.first_flight.clone(),
             };
             let _ = self.inputs.send(again).await;
         }
@@ -369,6 +391,10 @@ impl Dialer {
     /// Does what is due on the connection.
     fn look(&self, held: &mut Held, now: Monotonic) {
         let connection = held.frames.connection();
+        if held.leaves.is_some_and(|leaves| leaves <= now) {
+            held.frames.finish();
+            return;
+        }
         if held.early.is_some() {
             if now.since(held.began) > held.patience {
                 held.frames.finish();
@@ -387,7 +413,7 @@ impl Dialer {
                     self.shared.count(|report| report.asks += 1);
                     held.frames.ask();
                 }
-                Beat::Rival if held.rival.is_none() => {
+                Beat::Rival if held.rival.is_none() && held.standby.is_none() => {
                     self.shared.count(|report| {
                         report.rivals += 1;
                         report.dials += 1;
@@ -409,6 +435,7 @@ impl Dialer {
                 .plus(Duration::from_millis(1)),
             None => held.pulse.next_deadline(now),
         };
+        let due = held.leaves.map_or(due, |leaves| due.min(leaves));
         let (early, rival) = (&mut held.early, &mut held.rival);
         tokio::select! {
             order = self.orders.recv() => Woken::Order(order),
@@ -445,10 +472,16 @@ impl Dialer {
             Order::Ended { .. } | Order::Stop => {}
             Order::NetworkChanged => self.rebind(held),
             Order::Hurry => held.pulse.path_changed(self.clock.monotonic()),
-            Order::Want(true) => self.is_wanted = true,
+            Order::Want(true) => {
+                self.is_wanted = true;
+                held.leaves = None;
+            }
             Order::Want(false) => {
                 self.is_wanted = false;
-                held.frames.finish();
+                // The relay's tickets for the next session come two round trips after the dial.
+                let tickets = held.frames.connection().rtt() * 2 + TICKET_GRACE;
+                let now = self.clock.monotonic();
+                held.leaves = Some(now.max(held.began.plus(tickets)));
             }
         }
         None
@@ -456,85 +489,13 @@ impl Dialer {
 
     /// Moves the connection to a fresh socket.
     fn rebind(&self, held: &mut Held) {
-        let Some(endpoint) = &self.endpoint else {
+        let Some(port) = &self.port else {
             return;
         };
-        let fresh = UdpSocket::bind(any_address(is_v6(endpoint)));
-        match fresh.and_then(|socket| endpoint.rebind(socket)) {
+        match port.rebind() {
             Ok(()) => tracing::info!("the network changed; moved to another socket"),
             Err(error) => tracing::warn!(%error, "the network changed; kept the socket"),
         }
         held.pulse.path_changed(self.clock.monotonic());
     }
-}
-
-async fn dial(
-    endpoint: Endpoint,
-    address: SocketAddr,
-    tls: &DeviceTls,
-    resumes: bool,
-    began: Monotonic,
-    patience: Duration,
-) -> Result<Dialled, End> {
-    let outage = Outage::new();
-    let crypto = if resumes { &tls.resuming } else { &tls.fresh };
-    let mut config = quinn::ClientConfig::new(
-        Arc::<quinn::crypto::rustls::QuicClientConfig>::clone(crypto),
-    );
-    config.transport_config(Arc::new(device_transport(Arc::clone(&outage))));
-    let connecting = endpoint
-        .connect_with(config, address, &tls.server_name)
-        .map_err(|error| {
-            tracing::warn!(%error, "cannot dial");
-            End::Silent
-        })?;
-    let (connection, early) = match connecting.into_0rtt() {
-        Ok((connection, accepted)) => (connection, Some(accepted)),
-        Err(connecting) => {
-            let connected = tokio::time::timeout(patience, connecting).await;
-            let connected = connected.map_err(|_| End::Silent)?;
-            (connected.map_err(|error| End::of(&error))?, None)
-        }
-    };
-    Ok(Dialled {
-        endpoint,
-        connection,
-        outage,
-        early,
-        began,
-    })
-}
-
-async fn dial_rival(relay: String, tls: DeviceTls, began: Monotonic) -> Result<Dialled, End> {
-    let address = resolve(&relay).await?;
-    dial(open_endpoint(address)?, address, &tls, false, began, RIVAL).await
-}
-
-async fn resolve(relay: &str) -> Result<SocketAddr, End> {
-    match tokio::net::lookup_host(relay).await {
-        Ok(mut addresses) => addresses.next().ok_or(End::Silent),
-        Err(error) => {
-            tracing::debug!(%error, "the relay's address is not to be found");
-            Err(End::Silent)
-        }
-    }
-}
-
-fn open_endpoint(to: SocketAddr) -> Result<Endpoint, End> {
-    Endpoint::client(any_address(to.is_ipv6())).map_err(|error| {
-        tracing::warn!(%error, "no UDP socket");
-        End::Silent
-    })
-}
-
-fn any_address(v6: bool) -> SocketAddr {
-    if v6 {
-        SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0)
-    } else {
-        SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0)
-    }
-}
-
-fn is_v6(endpoint: &Endpoint) -> bool {
-    endpoint.local_addr().is_ok_and(|address| address.is_ipv6())
 }

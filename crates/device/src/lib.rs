@@ -5,7 +5,7 @@
 //! - [`config`](Config), [`install`](install_from_file): what a device is opened with
 //! - [`report`](LinkReport): figures and news of the link
 //! - [`error`](OpenError): what can go wrong
-//! - `owner`: the thread that owns the file; `dialer`: the task that keeps the link
+//! - `owner`: the thread that owns the file; `dialer`: the task that keeps the link; `dial`: one dial
 //! - `pulse`: when a silent link is asked; `backoff`: when to dial again
 //! - `shared`: what these know in common
 //!
@@ -15,6 +15,7 @@
 mod backoff;
 mod config;
 mod device;
+mod dial;
 mod dialer;
 mod error;
 mod install;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use gridbeat_base::{Monotonic, Now};
 use gridbeat_device_core as core;
 use gridbeat_device_core::{LinkError, Output};
-use gridbeat_link::{Clock, End, Event, Frames};
+use gridbeat_link::{Clock, End, Event, FirstFlight, Frames};
 use gridbeat_sync_protocol::{Close, CloseReason, DecodeError, Frame, SessionError};
 use tokio::sync::mpsc;
 
@@ -32,8 +32,13 @@ const AWAY_AFTER_TROUBLE: Duration = Duration::from_secs(5);
 
 /// What the link brings.
 pub(crate) enum Input {
-    /// A connection is there, or begins anew: a session may begin.
-    Up { tag: u64, frames: Frames },
+    /// A connection is there, or begins anew: a session may begin. It is released when the greeting
+    /// and what waits are queued.
+    Up {
+        tag: u64,
+        frames: Frames,
+        first_flight: FirstFlight,
+    },
     /// Something happened on a connection.
     Link(u64, Event),
 }
@@ -169,8 +174,14 @@ impl Owner {
     /// Takes in what the link brought; returns what came after it and was not taken in yet.
     fn take_in(&mut self, input: Input, inputs: &mut mpsc::Receiver<Input>) -> Option<Input> {
         let (tag, event) = match input {
-            Input::Up { tag, frames } => {
-                self.begin(tag, frames);
+            Input::Up {
+                tag,
+                frames,
+                first_flight,
+            } => {
+                self.begin(tag, frames.clone());
+                self.pump();
+                frames.release(first_flight);
                 return None;
             }
             Input::Link(tag, event) => (tag, event),
@@ -236,15 +247,13 @@ impl Owner {
             })
             .collect();
         let now = self.clock.now();
+        for push in acknowledged {
+            self.note_acknowledged(push, now.monotonic);
+        }
         let done = self.core.handle_frames(now, frames);
-        if done.is_ok() {
-            if is_greeted {
-                self.shared.set_fault(None);
-                self.order(Order::Greeted);
-            }
-            for push in acknowledged {
-                self.note_acknowledged(push, now.monotonic);
-            }
+        if done.is_ok() && is_greeted {
+            self.shared.set_fault(None);
+            self.order(Order::Greeted);
         }
         log_trouble(done);
     }

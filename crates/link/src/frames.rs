@@ -11,8 +11,11 @@
 //! Not here: what frames mean (the cores), when to ask and dial (`device`), when to accept (`relay`).
 
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use gridbeat_base::Lane;
@@ -23,7 +26,7 @@ use quinn::{Connection, ReadToEndError, RecvStream, SendStream};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use crate::{End, Outage, Probe, end};
+use crate::{End, FirstFlight, Outage, Probe, end};
 
 /// Bytes read from the control stream at a time: a few frames of usual size.
 const CONTROL_READ_BYTES: usize = 8 * 1024;
@@ -102,6 +105,8 @@ impl Traffic {
 #[derive(Debug)]
 enum Out {
     Frame(Lane, Frame),
+    /// What was queued before is written: the connection may begin to send.
+    Release(FirstFlight),
     /// The last frame on the control stream; then the connection is closed.
     Close(Close),
 }
@@ -180,6 +185,11 @@ impl Frames {
     pub fn send(&self, lane: Lane, frame: Frame) {
         // The receiver is gone only with the connection, whose end is an event of its own.
         let _ = self.outgoing.send(Out::Frame(lane, frame));
+    }
+
+    /// Lets the connection begin to send, once what was queued before is written.
+    pub fn release(&self, first_flight: FirstFlight) {
+        let _ = self.outgoing.send(Out::Release(first_flight));
     }
 
     /// Asks the peer for a sign of life, past a full congestion window if need be.
@@ -288,7 +298,15 @@ impl<I: From<(u64, Event)> + Send + 'static> Carrier<I> {
                 Out::Frame(lane, frame) if frame.kind().has_own_stream() => {
                     let bytes = encode(&frame);
                     self.traffic.sent(bytes.len());
-                    tokio::spawn(send_alone(self.connection.clone(), lane, bytes));
+                    let mut sending = Box::pin(send_alone(self.connection.clone(), lane, bytes));
+                    // Usually there is room, and it is written at once: in order, before what follows.
+                    if poll_once(sending.as_mut()).await.is_none() {
+                        tokio::spawn(sending);
+                    }
+                    Ok(())
+                }
+                Out::Release(first_flight) => {
+                    first_flight.release();
                     Ok(())
                 }
                 Out::Frame(_, frame) => self.write(&mut control, &frame).await,
@@ -425,6 +443,15 @@ async fn send_alone(connection: Connection, lane: Lane, bytes: Vec<u8>) {
     .await;
     // The only way to fail is the connection's end, which `run_end` tells.
     let _ = sent;
+}
+
+/// Polls a future just once: what it can do without waiting is done then.
+async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
+    poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 /// QUIC sends the highest priority first; lanes count from the most urgent.

@@ -8,6 +8,7 @@
 //! - [`probe`](Probe): the datagrams that ask whether the link is back
 //! - [`endpoint`](EndpointKey): a relay's key that survives its restart
 //! - [`frames`](Frames): frames on streams, counted
+//! - [`first_flight`](FirstFlight): a first packet that carries all there is to say
 //! - [`end`](End): why a connection was closed, and how to close one
 //! - [`system`](Clock): the clock and the dice of the machine
 //! - [`private_file`](write_private): files nobody else may read
@@ -18,6 +19,7 @@
 mod bundle;
 mod end;
 mod endpoint;
+mod first_flight;
 mod frames;
 mod identity;
 mod outage;
@@ -30,6 +32,7 @@ mod transport;
 pub use bundle::{BUNDLE_PINS_MAX, BundleError, DeviceBundle};
 pub use end::{End, close, finish};
 pub use endpoint::{ENDPOINT_KEY_BYTES, EndpointKey};
+pub use first_flight::{FirstFlight, device_endpoint};
 pub use frames::{Event, Frames, Role, Traffic, TrafficCounts, Unstarted};
 pub use identity::{IdentityError, device_of_certificate, device_uri};
 pub use outage::{Outage, OutageAware};

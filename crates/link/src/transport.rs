@@ -20,8 +20,8 @@ const IDLE_TIMEOUT_MS: u32 = 20 * 60 * 1000;
 /// packet: 3 × 150 ms, where quinn's 333 ms would wait for a whole second.
 const INITIAL_RTT: Duration = Duration::from_millis(150);
 
-/// Bytes one stream may have on its way: the largest frame (256 KiB) always fits, so that no
-/// frame is ever stopped half-way by its own window.
+/// Bytes one stream may have on its way: the largest frame of a device always fits, so that none is
+/// ever stopped half-way by its own window. A frame with a whole document down may be larger.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 
 /// Bytes all streams of a connection may have on their way to a relay: two largest frames. Fifty
@@ -36,8 +36,9 @@ const DEVICE_WINDOW_BYTES: u32 = 1024 * 1024;
 /// help what is already handed over: 1 Mbit/s at 1 s. A larger frame is taken piece by piece.
 const SEND_WINDOW_BYTES: u64 = 128 * 1024;
 
-/// Streams a device may have open towards the relay beside the control stream: one a push in flight.
-const RELAY_UNI_STREAMS: u32 = 64;
+/// Streams a device may have open towards the relay beside the control stream: one for each push that
+/// may be out, so that an urgent one never waits for a stream.
+const RELAY_UNI_STREAMS: u32 = 128;
 
 /// Streams a relay may have open towards a device: one a feed frame in flight, over all scopes.
 const DEVICE_UNI_STREAMS: u32 = 64;

@@ -330,6 +330,12 @@ impl Device {
         self.inner.shared.news.subscribe()
     }
 
+    /// Listens to which documents change, one list a commit, from here on. A listener that is far behind
+    /// misses the oldest and is told so; most apps want [`Self::watch`].
+    pub fn changes(&self) -> broadcast::Receiver<Vec<DocumentId>> {
+        self.inner.shared.documents_changed.subscribe()
+    }
+
     /// Returns figures of the link.
     pub fn link_report(&self) -> LinkReport {
         self.inner.shared.report()

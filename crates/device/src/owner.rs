@@ -295,6 +295,8 @@ impl Owner {
                 Output::Changed { documents } => {
                     tracing::debug!(documents = documents.len(), "documents changed");
                     self.shared.changed.send_modify(|commits| *commits += 1);
+                    // Nobody need listen.
+                    let _ = self.shared.documents_changed.send(documents);
                 }
                 Output::State(state) => self.shared.set_state(state),
                 Output::Close(reason) => self.close(reason),

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use gridbeat_base::Remedy;
+use gridbeat_base::{DocumentId, Remedy};
 use gridbeat_device_core::{SyncProblem, SyncState};
 use gridbeat_link::Traffic;
 use gridbeat_sync_protocol::Reason;
@@ -24,6 +24,8 @@ pub(crate) struct Shared {
     /// Counts commits that changed documents.
     pub(crate) changed: watch::Sender<u64>,
     pub(crate) news: broadcast::Sender<LinkNews>,
+    /// Tells which documents a commit changed.
+    pub(crate) documents_changed: broadcast::Sender<Vec<DocumentId>>,
     pub(crate) traffic: Arc<Traffic>,
     figures: Mutex<Figures>,
 }
@@ -43,6 +45,7 @@ impl Shared {
             state: watch::Sender::new(state),
             changed: watch::Sender::new(0),
             news: broadcast::Sender::new(NEWS_HELD),
+            documents_changed: broadcast::Sender::new(NEWS_HELD),
             traffic: Arc::default(),
             figures: Mutex::default(),
         })

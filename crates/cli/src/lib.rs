@@ -2,6 +2,48 @@
 //!
 //! - [`bench`]: the figures the engine is held to, measured
 //! - [`input`]: a day of patrol as the user hands it over, in files or as a seeded shift of our own
+//! - `args`, `config`, `output`, `signals`: the command line, the environment, how we speak and end
+//! - `relay`, `device`, `demo`, `sim`, `import`, `version`: the verbs
+//! - `report`: the page that shows a run of the demo
 
+mod args;
 pub mod bench;
+mod config;
+mod demo;
+mod device;
+mod import;
 pub mod input;
+mod output;
+mod relay;
+mod report;
+mod signals;
+mod sim;
+mod version;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Cli, Verb};
+use output::Ending;
+
+/// Does what the command line says, and returns the code to end with.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let done = config::start_log(cli.log.as_deref()).and_then(|()| match cli.verb {
+        Verb::Relay(args) => relay::run(args),
+        Verb::Device(args) => device::run(*args),
+        Verb::Demo(args) => demo::run(&args),
+        Verb::Sim(args) => sim::run(&args),
+        Verb::Bench(args) => bench::run(args).map(|()| Ending::Good),
+        Verb::Import(args) => import::run(&args),
+        Verb::Version(args) => version::run(args),
+    });
+    let ending = done.unwrap_or_else(|error| {
+        // Nothing can be told to someone who closed standard error.
+        let _ = writeln!(std::io::stderr().lock(), "gridbeat: {error:#}");
+        Ending::of(&error)
+    });
+    ending.into()
+}

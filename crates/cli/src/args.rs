@@ -1,0 +1,387 @@
+//! The command line: every verb, option and word of help.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use gridbeat_base::{DeviceId, DocumentId, Position, Scope};
+use jiff::civil::Date;
+
+use crate::output::EXIT_CODES;
+
+/// Offline-first sync for city patrols: a relay, devices, and the demo that shows both.
+#[derive(Debug, Parser)]
+#[command(name = "gridbeat", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// What to log on standard error: a level, or targets with levels (`info,gridbeat_relay=debug`).
+    #[arg(long, global = true, value_name = "FILTER")]
+    pub(crate) log: Option<String>,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run a relay, or enrol and list its devices.
+    Relay(RelayArgs),
+    /// Run a device for a script, or do one thing with its file.
+    Device(Box<DeviceArgs>),
+    /// Play a day of patrol over bad links, kill what can be killed, and compare every copy.
+    Demo(Box<DemoArgs>),
+    /// Run seeded storms over the real cores and real files, each twice, and check every promise.
+    Sim(SimArgs),
+    /// Measure the figures the engine is held to, on this machine.
+    Bench(crate::bench::Args),
+    /// Read a city's file of requests: count, account for what cannot be read, save as reports.
+    Import(ImportArgs),
+    /// Print the version, and those of the protocol and of the database.
+    Version(VersionArgs),
+}
+
+/// `gridbeat relay`.
+#[derive(Debug, Args)]
+pub(crate) struct RelayArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: RelayVerb,
+}
+
+/// Where a relay's configuration is.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RelayPlace {
+    /// The relay's configuration.
+    #[arg(long, value_name = "FILE", default_value = "relay.toml")]
+    pub(crate) config: PathBuf,
+}
+
+/// What to do with a relay.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RelayVerb {
+    /// Serve until SIGTERM, then drain and end.
+    Run {
+        /// Where it is.
+        #[command(flatten)]
+        place: RelayPlace,
+        /// Say as a line of JSON when it listens, and where.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a relay: its configuration, its authority, its certificate, an empty database.
+    Init {
+        /// Where it is to be.
+        #[command(flatten)]
+        place: RelayPlace,
+        /// The UDP address to listen on.
+        #[arg(long, value_name = "ADDRESS", default_value = "[::]:4747")]
+        listen: SocketAddr,
+        /// The TCP address of health and metrics; on the loopback.
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4748")]
+        admin: SocketAddr,
+    },
+    /// Enrol a device and write the bundle that reaches this relay. The bundle holds its key.
+    Issue {
+        /// Where the relay is.
+        #[command(flatten)]
+        place: RelayPlace,
+        /// What people call the device.
+        #[arg(long, value_name = "NAME")]
+        device_name: String,
+        /// A scope it may read and write; may be repeated.
+        #[arg(long, value_name = "SCOPE", required = true)]
+        scope: Vec<Scope>,
+        /// The relay's address as the device reaches it: host:port.
+        #[arg(long, value_name = "HOST:PORT")]
+        relay: String,
+        /// Where to write the bundle.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Take all rights from a device. Its open session ends within seconds.
+    Revoke {
+        /// Where the relay is.
+        #[command(flatten)]
+        place: RelayPlace,
+        /// The device.
+        device: DeviceId,
+    },
+    /// List the devices: what each may do, when it was last heard, how far behind it is.
+    Devices {
+        /// Where the relay is.
+        #[command(flatten)]
+        place: RelayPlace,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// `gridbeat device`.
+#[derive(Debug, Args)]
+pub(crate) struct DeviceArgs {
+    /// The device's folder.
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    pub(crate) dir: PathBuf,
+    /// The bundle that reaches the relay [default: bundle.json in the folder].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bundle: Option<PathBuf>,
+    /// Run, and speak JSON lines: requests on standard input, answers and events on standard output.
+    #[arg(long)]
+    pub(crate) stdio: bool,
+    /// One thing to do.
+    #[command(subcommand)]
+    pub(crate) verb: Option<DeviceVerb>,
+}
+
+/// One thing to do with a device's file.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeviceVerb {
+    /// Save a report. It is durable when this returns, and sent at the next `sync`.
+    Report(ReportArgs),
+    /// List records.
+    List(ListArgs),
+    /// Show one record whole.
+    Show {
+        /// The document.
+        document: DocumentId,
+        /// On one line, for a program.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say what waits, and what each scope holds.
+    Status {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Meet the relay and come in sync.
+    Sync {
+        /// How long to try.
+        #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+        seconds: u64,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// A report to be saved.
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// What is wrong: matter/06010, part/01001 …
+    #[arg(long, value_name = "KIND/CODE")]
+    pub(crate) category: String,
+    /// What was seen.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) description: String,
+    /// Where, in words.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) address: String,
+    /// Where: latitude,longitude in degrees (WGS 84).
+    #[arg(long, value_name = "LAT,LON", value_parser = position, allow_hyphen_values = true)]
+    pub(crate) at: Option<Position>,
+    /// Who reports.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) by: String,
+    /// The scope, if the device has several.
+    #[arg(long, value_name = "SCOPE")]
+    pub(crate) scope: Option<Scope>,
+    /// As JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What to list.
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Only this kind: incident, patrol.
+    #[arg(long)]
+    pub(crate) kind: Option<String>,
+    /// Only what is still open.
+    #[arg(long)]
+    pub(crate) open: bool,
+    /// Only this state.
+    #[arg(long)]
+    pub(crate) status: Option<String>,
+    /// Only this scope.
+    #[arg(long)]
+    pub(crate) scope: Option<Scope>,
+    /// Only with these words.
+    #[arg(long)]
+    pub(crate) text: Option<String>,
+    /// The nearest to this place first: latitude,longitude.
+    #[arg(long, value_name = "LAT,LON", value_parser = position, allow_hyphen_values = true)]
+    pub(crate) near: Option<Position>,
+    /// Only so many metres from there.
+    #[arg(long, value_name = "METRES", requires = "near")]
+    pub(crate) within_m: Option<f64>,
+    /// Only what a person should settle.
+    #[arg(long)]
+    pub(crate) needs_attention: bool,
+    /// At most so many.
+    #[arg(long, default_value_t = 50)]
+    pub(crate) limit: usize,
+    /// As JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `gridbeat demo`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Without files it makes a shift of its own, in Zhenhai's seven townships. \
+What is missing is made up, and the report says so."
+)]
+pub(crate) struct DemoArgs {
+    /// Requests: CSV, plain or gzip.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) incidents: Option<PathBuf>,
+    /// Which local day of them [default: the busiest].
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub(crate) day: Option<Date>,
+    /// How to read the requests: TOML [default: as Boston's].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) map: Option<PathBuf>,
+    /// Areas: `GeoJSON`, plain or gzip.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) areas: Option<PathBuf>,
+    /// Tracks: CSV with trip, time, lon, lat; plain or gzip.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tracks: Option<PathBuf>,
+    /// Link logs: a SABRE JSON, a folder or a tar of them.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) links: Option<PathBuf>,
+    /// Decides everything that is drawn.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// How many officers; the centre is one device more.
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = officers)]
+    pub(crate) officers: usize,
+    /// How long the shift is played.
+    #[arg(long, value_name = "SECONDS", default_value = "50", value_parser = seconds)]
+    pub(crate) seconds: Duration,
+    /// Play at most so many of the day's requests, evenly spread.
+    #[arg(long, value_name = "N")]
+    pub(crate) incidents_max: Option<usize>,
+    /// Write the figures as JSON; `-` for standard output.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Write the report: one page of HTML.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    /// Keep all files and logs here.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) keep: Option<PathBuf>,
+    /// Show no progress and no table.
+    #[arg(long)]
+    pub(crate) quiet: bool,
+}
+
+/// `gridbeat sim`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SimArgs {
+    /// How many seeds.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) seeds: u64,
+    /// The first seed.
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    pub(crate) first: u64,
+    /// How many at a time [default: one a core].
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    /// The figures as one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print every line of the trace: for one seed.
+    #[arg(long)]
+    pub(crate) trace: bool,
+}
+
+/// `gridbeat import`.
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// Requests: CSV, plain or gzip.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) incidents: PathBuf,
+    /// How to read them: TOML [default: as Boston's].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) map: Option<PathBuf>,
+    /// Only this local day.
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub(crate) day: Option<Date>,
+    /// Save them as reports into the device of this folder; its relay need not be there.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) into: Option<PathBuf>,
+    /// The scope they go to, if the device has several.
+    #[arg(long, value_name = "SCOPE", requires = "into")]
+    pub(crate) scope: Option<Scope>,
+    /// Who reports them.
+    #[arg(long, value_name = "NAME", default_value = "import")]
+    pub(crate) by: String,
+    /// As JSON, with every line number.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `gridbeat version`.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct VersionArgs {
+    /// As JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn position(text: &str) -> Result<Position, String> {
+    let (latitude, longitude) = text.split_once(',').ok_or("write latitude,longitude")?;
+    let degrees = |text: &str| {
+        text.trim()
+            .parse::<f64>()
+            .map_err(|error| error.to_string())
+    };
+    Position::from_degrees(degrees(latitude)?, degrees(longitude)?)
+        .map_err(|error| error.to_string())
+}
+
+fn officers(text: &str) -> Result<usize, String> {
+    let count: usize = text.parse().map_err(|_| "not a number".to_owned())?;
+    // Beyond, one machine shows its own limits and not the engine's.
+    if (2..=64).contains(&count) {
+        Ok(count)
+    } else {
+        Err("2 to 64 officers".to_owned())
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: u64 = text.parse().map_err(|_| "not a whole number".to_owned())?;
+    if (10..=3_600).contains(&seconds) {
+        Ok(Duration::from_secs(seconds))
+    } else {
+        Err("10 to 3600 seconds".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn places_and_spans_are_checked_where_they_are_written() {
+        assert!(position("29.95,121.71").is_ok());
+        assert!(position("-33.9, 151.2").is_ok());
+        for bad in ["", "1", "91,0", "a,b"] {
+            assert!(position(bad).is_err(), "{bad}");
+        }
+        assert!(seconds("5").is_err() && seconds("60").is_ok());
+        assert!(officers("1").is_err() && officers("12").is_ok());
+    }
+}

@@ -1,0 +1,388 @@
+//! The lines that `gridbeat device --stdio` speaks: requests in, answers and events out, JSON each.
+//!
+//! A request is an object with `do` and, if its answer is to be told apart, `id`. The answer repeats
+//! the `id` beside `ok` or `error`. Events have `event` and come whenever something happens. Both
+//! sides of the demo use these types. Not here: carrying a request out (`stdio`).
+
+use gridbeat_base::{BlobHash, ChangeHash, DeviceId, DocumentId, Position, Scope, WallTime};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What can be asked of a device.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Request {
+    /// Save a new document. Answer: [`Saved`].
+    Create {
+        /// The kind's name.
+        kind: String,
+        /// The scope it belongs to.
+        scope: Scope,
+        /// What the person wants, in the kind's JSON.
+        intent: Value,
+    },
+    /// Save an edit. Answer: [`Saved`].
+    Edit {
+        /// The document.
+        document: DocumentId,
+        /// What the person wants, in the kind's JSON.
+        intent: Value,
+    },
+    /// List records. Answer: a list of [`RecordLine`].
+    Query(Box<QueryLine>),
+    /// Show one record. Answer: [`RecordLine`] or null.
+    Record {
+        /// The document.
+        document: DocumentId,
+    },
+    /// Show a document's changes. Answer: a list of [`HistoryLine`].
+    History {
+        /// The document.
+        document: DocumentId,
+    },
+    /// Say where synchronisation stands. Answer: [`StateLine`].
+    Status,
+    /// Say what waits for the relay. Answer: [`OutboxLine`].
+    Outbox,
+    /// List what the relay refused.
+    Refused,
+    /// Drop something refused, by its number. Answer: whether it was there.
+    DropRefused {
+        /// Its number.
+        number: i64,
+    },
+    /// Keep a blob. Answer: its hash.
+    PutBlob {
+        /// Its bytes in hexadecimal digits.
+        hex: String,
+    },
+    /// Tell when these changes, saved before this process began, are acknowledged.
+    Watch {
+        /// The changes.
+        changes: Vec<Saved>,
+    },
+    /// Describe everything the device holds, for comparison. Answer: [`Print`].
+    Fingerprint,
+    /// The network is another, or back: find the relay anew, at once.
+    NetworkChanged,
+    /// Close the file and end.
+    Quit,
+}
+
+/// Which records to list; what is left out does not limit.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct QueryLine {
+    /// Only records of this kind.
+    pub(crate) kind: Option<String>,
+    /// Only records on which work is still to be done, or only others.
+    pub(crate) open: Option<bool>,
+    /// Only records in this state.
+    pub(crate) status: Option<String>,
+    /// Only records of this category: `matter/06010`.
+    pub(crate) category: Option<String>,
+    /// Only records in this scope.
+    pub(crate) scope: Option<Scope>,
+    /// Only records with these words.
+    pub(crate) text: Option<String>,
+    /// The nearest to this place first.
+    pub(crate) near: Option<Position>,
+    /// Only records so many metres from `near`.
+    pub(crate) within_m: Option<f64>,
+    /// Only records with something a person should settle.
+    pub(crate) needs_attention: bool,
+    /// Most records to list.
+    pub(crate) limit: Option<usize>,
+    /// Go on after this record.
+    pub(crate) after: Option<DocumentId>,
+}
+
+/// A save that is durable on the device.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub(crate) struct Saved {
+    /// The document.
+    pub(crate) document: DocumentId,
+    /// The change it was saved as.
+    pub(crate) change: ChangeHash,
+}
+
+/// A record as a program reads it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct RecordLine {
+    /// The document.
+    pub(crate) document: DocumentId,
+    /// Its kind.
+    pub(crate) kind: String,
+    /// The scopes it is in.
+    pub(crate) scopes: Vec<Scope>,
+    /// Its state.
+    pub(crate) status: String,
+    /// Whether work is still to be done.
+    pub(crate) open: bool,
+    /// Its category.
+    pub(crate) category: String,
+    /// Where it is.
+    pub(crate) position: Option<Position>,
+    /// When it happened.
+    pub(crate) occurred_ms: WallTime,
+    /// How many things a person should settle.
+    pub(crate) attention: u32,
+    /// How far its changes made here have got: `on_device`, `sent` or `received`.
+    pub(crate) delivery: String,
+    /// How far it is from the place asked for.
+    pub(crate) distance_m: Option<f64>,
+    /// The kind's own view of it.
+    pub(crate) body: Value,
+}
+
+/// One change of a document.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct HistoryLine {
+    /// The change.
+    pub(crate) change: ChangeHash,
+    /// Who made it.
+    pub(crate) author: DeviceId,
+    /// When it was saved, if that was here.
+    pub(crate) saved_ms: Option<WallTime>,
+    /// When the relay received it; null while it has not.
+    pub(crate) received_ms: Option<WallTime>,
+}
+
+/// Where synchronisation stands.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StateLine {
+    /// `offline`, `connecting`, `sending`, `receiving`, `in_sync` or `problem`.
+    pub(crate) state: String,
+    /// How many saved changes wait for the relay.
+    pub(crate) waiting: u64,
+    /// In words: what is the matter, and what to do.
+    pub(crate) words: String,
+}
+
+/// What waits for the relay.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct OutboxLine {
+    /// How many changes.
+    pub(crate) changes: u64,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+    /// When the oldest was saved.
+    pub(crate) oldest_ms: Option<WallTime>,
+}
+
+/// Everything a device, or the relay, holds, in a form that can be compared.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Print {
+    /// Each scope with its digest.
+    pub(crate) scopes: Vec<ScopePrint>,
+    /// Each document.
+    pub(crate) documents: Vec<DocumentPrint>,
+    /// How many intents the relay refused.
+    pub(crate) refused: u64,
+}
+
+/// One scope of a [`Print`].
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ScopePrint {
+    /// The scope.
+    pub(crate) scope: Scope,
+    /// The last entry of its feed.
+    pub(crate) cursor: u64,
+    /// The digest there.
+    pub(crate) digest: String,
+    /// How many documents it has.
+    pub(crate) documents: u64,
+}
+
+/// One document of a [`Print`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct DocumentPrint {
+    /// The document.
+    pub(crate) document: DocumentId,
+    /// Its heads, sorted.
+    pub(crate) heads: Vec<ChangeHash>,
+    /// The hash of the record's whole view.
+    pub(crate) value: BlobHash,
+    /// Every change in its log, sorted; empty for a relay, which is asked one by one.
+    pub(crate) changes: Vec<ChangeHash>,
+}
+
+/// What a device tells by itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(crate) enum Event {
+    /// The file is open; requests are taken.
+    Ready {
+        /// The device.
+        device: DeviceId,
+    },
+    /// Synchronisation stands differently from before.
+    State(StateLine),
+    /// These documents are different from before.
+    Changed {
+        /// They, with their state.
+        documents: Vec<ChangedLine>,
+    },
+    /// These changes made here are durable at the relay.
+    Acknowledged {
+        /// They, and how long it took.
+        changes: Vec<AcknowledgedLine>,
+    },
+}
+
+/// A document that changed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ChangedLine {
+    /// The document.
+    pub(crate) document: DocumentId,
+    /// Its kind.
+    pub(crate) kind: String,
+    /// Its state.
+    pub(crate) status: String,
+    /// How many things a person should settle.
+    pub(crate) attention: u32,
+}
+
+/// A change the relay called durable.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct AcknowledgedLine {
+    /// The document.
+    pub(crate) document: DocumentId,
+    /// The change.
+    pub(crate) change: ChangeHash,
+    /// How long after the save; null if the save was another process's.
+    pub(crate) after_ms: Option<u64>,
+}
+
+/// A line from a device.
+#[derive(Clone, Debug)]
+pub(crate) enum Line {
+    /// The answer to the request of that number.
+    Answer(u64, Result<Value, Fault>),
+    /// Something happened.
+    Event(Event),
+}
+
+/// Why a request was not carried out.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Fault {
+    /// What is wrong, in words.
+    pub(crate) what: String,
+    /// What to do about it, by the name of the remedy.
+    pub(crate) remedy: String,
+    /// The rule it broke, if it broke one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rule: Option<String>,
+}
+
+/// Reads a request's line: its number, if it has one, and what it asks.
+pub(crate) fn read_request(line: &str) -> (Option<u64>, Result<Request, Fault>) {
+    let fault = |error: serde_json::Error| Fault {
+        what: error.to_string(),
+        remedy: "FixInput".to_owned(),
+        rule: None,
+    };
+    let mut value: Value = match serde_json::from_str(line) {
+        Ok(value) => value,
+        Err(error) => return (None, Err(fault(error))),
+    };
+    let id = value.as_object_mut().and_then(|object| object.remove("id"));
+    let request = serde_json::from_value(value).map_err(fault);
+    (id.and_then(|id| id.as_u64()), request)
+}
+
+/// Writes a request's line.
+pub(crate) fn write_request(id: u64, request: &Request) -> String {
+    let mut value = serde_json::to_value(request).expect("strings and numbers are always JSON");
+    if let Some(object) = value.as_object_mut() {
+        object.insert("id".to_owned(), id.into());
+    }
+    let mut line = value.to_string();
+    line.push('\n');
+    line
+}
+
+/// Writes an answer's line.
+pub(crate) fn write_answer(id: Option<u64>, answer: &Result<Value, Fault>) -> String {
+    let mut value = match answer {
+        Ok(ok) => serde_json::json!({ "ok": ok }),
+        Err(fault) => serde_json::json!({ "error": fault }),
+    };
+    if let (Some(object), Some(id)) = (value.as_object_mut(), id) {
+        object.insert("id".to_owned(), id.into());
+    }
+    let mut line = value.to_string();
+    line.push('\n');
+    line
+}
+
+/// Reads a line that a device wrote; `None` if it is none of ours.
+pub(crate) fn read_line(line: &str) -> Option<Line> {
+    let mut value: Value = serde_json::from_str(line).ok()?;
+    if value.get("event").is_some() {
+        return serde_json::from_value(value).ok().map(Line::Event);
+    }
+    let id = value.get("id")?.as_u64()?;
+    let object = value.as_object_mut()?;
+    if let Some(fault) = object.remove("error") {
+        let fault = serde_json::from_value(fault).ok()?;
+        return Some(Line::Answer(id, Err(fault)));
+    }
+    Some(Line::Answer(id, Ok(object.remove("ok")?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_reads_back_with_its_number() {
+        let document = DocumentId::from_bytes([1; 16]);
+        let request = Request::Edit {
+            document,
+            intent: serde_json::json!({"do": "rate", "severity": "serious"}),
+        };
+        let (id, read) = read_request(&write_request(7, &request));
+        assert_eq!(id, Some(7));
+        let Ok(Request::Edit {
+            document: read,
+            intent,
+        }) = read
+        else {
+            panic!("another request")
+        };
+        assert_eq!((read, intent["do"].as_str()), (document, Some("rate")));
+        let (_, query) = read_request(r#"{"do":"query","kind":"incident","limit":3}"#);
+        assert!(matches!(query, Ok(Request::Query(query)) if query.limit == Some(3)));
+    }
+
+    #[test]
+    fn a_request_that_cannot_be_read_says_why() {
+        for bad in [
+            "",
+            "[]",
+            r#"{"do":"fly"}"#,
+            r#"{"do":"record","document":"x"}"#,
+        ] {
+            let (_, read) = read_request(bad);
+            assert_eq!(read.unwrap_err().remedy, "FixInput", "{bad}");
+        }
+    }
+
+    #[test]
+    fn answers_and_events_are_told_apart() {
+        let answer = write_answer(Some(3), &Ok(Value::Bool(true)));
+        assert!(matches!(read_line(&answer), Some(Line::Answer(3, Ok(_)))));
+        let event = Event::State(StateLine {
+            state: "in_sync".into(),
+            waiting: 0,
+            words: String::new(),
+        });
+        let line = serde_json::to_string(&event).unwrap();
+        assert!(matches!(
+            read_line(&line),
+            Some(Line::Event(Event::State(_)))
+        ));
+        assert!(read_line("hello").is_none());
+    }
+}

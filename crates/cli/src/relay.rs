@@ -1,0 +1,210 @@
+//! `gridbeat relay`: run a relay; make one, enrol its devices, take their rights, list them.
+//!
+//! Enrolling and revoking write into the relay's database, running or not: it looks rights up anew
+//! within seconds. Not here: serving (`gridbeat-relay`), what records mean (`gridbeat-domain`).
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::Context as _;
+use gridbeat_base::{DeviceId, Scope, WallTime};
+use gridbeat_link::{Clock, DeviceBundle, random_from_system};
+use gridbeat_relay::{ConfigError, DeviceRow, Enrolment, Operator, RelayConfig, Right};
+use gridbeat_relay_store::{SqliteStore, StoreOptions};
+use serde_json::{Value, json};
+
+use crate::args::{RelayArgs, RelayVerb};
+use crate::output::{Ending, print, print_json};
+use crate::signals::told_to_end;
+
+/// The folder of a relay's files, beside its configuration.
+const DATA: &str = "relay-data";
+
+/// Does what the verb says.
+pub(crate) fn run(args: RelayArgs) -> anyhow::Result<Ending> {
+    match args.verb {
+        RelayVerb::Run { place, json } => serve(&place.config, json),
+        RelayVerb::Init {
+            place,
+            listen,
+            admin,
+        } => {
+            init(&place.config, listen, admin)?;
+            print(&format!(
+                "made {}; start it with gridbeat relay run",
+                place.config.display()
+            ))?;
+            Ok(Ending::Good)
+        }
+        RelayVerb::Issue {
+            place,
+            device_name,
+            scope,
+            relay,
+            out,
+        } => {
+            let bundle = issue(&place.config, &device_name, &scope, &relay)?;
+            let written = bundle.write(&out);
+            written.with_context(|| format!("{} could not be written", out.display()))?;
+            print(&format!(
+                "device {}: its bundle is {}",
+                bundle.device,
+                out.display()
+            ))?;
+            Ok(Ending::Good)
+        }
+        RelayVerb::Revoke { place, device } => revoke(&place.config, device),
+        RelayVerb::Devices { place, json } => list(&place.config, json),
+    }
+}
+
+fn serve(path: &Path, as_json: bool) -> anyhow::Result<Ending> {
+    let config = read(path)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let is_drained = runtime.block_on(async {
+        let relay = gridbeat_relay::start(config, gridbeat_domain::kinds()).await?;
+        let (quic, admin) = (relay.addr(), relay.admin_addr());
+        if as_json {
+            print_json(&json!({"event": "listening", "quic": quic, "admin": admin}))?;
+        } else {
+            print(&format!(
+                "listening on {quic}; health and metrics on http://{admin}"
+            ))?;
+        }
+        told_to_end().await;
+        anyhow::Ok(relay.stop().await)
+    })?;
+    // Devices that were not told in time find out by themselves: nothing acknowledged is at risk.
+    tracing::info!(is_drained, "the relay has stopped");
+    Ok(Ending::Good)
+}
+
+/// Makes a relay: its configuration, authority and database, in the configuration's folder.
+pub(crate) fn init(path: &Path, listen: SocketAddr, admin: SocketAddr) -> anyhow::Result<()> {
+    if path.exists() {
+        return Err(Ending::input(&format!(
+            "{} is there already",
+            path.display()
+        )));
+    }
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or_else(|| Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let data = folder.canonicalize()?.join(DATA);
+    let mut keys = toml::Table::new();
+    keys.insert("listen".to_owned(), listen.to_string().into());
+    keys.insert("admin".to_owned(), admin.to_string().into());
+    keys.insert(
+        "data".to_owned(),
+        data.to_string_lossy().into_owned().into(),
+    );
+    std::fs::write(path, keys.to_string())
+        .with_context(|| format!("{} could not be written", path.display()))?;
+    Operator::open(&read(path)?)?;
+    Ok(())
+}
+
+/// Enrols a device and makes its bundle.
+pub(crate) fn issue(
+    path: &Path,
+    name: &str,
+    scopes: &[Scope],
+    relay: &str,
+) -> anyhow::Result<DeviceBundle> {
+    let now = Clock::start().now().wall;
+    let device = DeviceId::mint(now, &mut random_from_system());
+    let grants = scopes.iter().map(|scope| (scope.clone(), Right::Write));
+    let enrolment = Enrolment::new(device, name, grants, relay);
+    Ok(Operator::open(&read(path)?)?.enrol(&enrolment)?)
+}
+
+fn revoke(path: &Path, device: DeviceId) -> anyhow::Result<Ending> {
+    if Operator::open(&read(path)?)?.revoke(device)? {
+        print(&format!("device {device} has no rights any more"))?;
+        return Ok(Ending::Good);
+    }
+    Err(Ending::input(&format!(
+        "there is no device {device} with rights"
+    )))
+}
+
+fn list(path: &Path, as_json: bool) -> anyhow::Result<Ending> {
+    let devices = Operator::open(&read(path)?)?.devices()?;
+    if as_json {
+        print_json(&devices.iter().map(device_json).collect::<Vec<_>>())?;
+        return Ok(Ending::Good);
+    }
+    for row in devices {
+        let behind: u64 = row
+            .cursors
+            .values()
+            .map(|(at, head)| head.saturating_sub(*at))
+            .sum();
+        let state = match (row.revoked, row.seen) {
+            (Some(_), _) => "revoked".to_owned(),
+            (None, None) => "never seen".to_owned(),
+            (None, Some((at, _, _))) => format!("seen {}, {behind} behind", iso(at)),
+        };
+        let scopes: Vec<&str> = row.grants.keys().map(Scope::as_str).collect();
+        print(&format!(
+            "{}  {}  {state}  {}",
+            row.device,
+            row.name,
+            scopes.join(", ")
+        ))?;
+    }
+    Ok(Ending::Good)
+}
+
+fn device_json(row: &DeviceRow) -> Value {
+    let right = |right: &Right| match right {
+        Right::Read => "read",
+        Right::Write => "write",
+    };
+    let grants: BTreeMap<&str, &str> = row
+        .grants
+        .iter()
+        .map(|(scope, held)| (scope.as_str(), right(held)))
+        .collect();
+    let cursors: BTreeMap<&str, Value> = row
+        .cursors
+        .iter()
+        .map(|(scope, (at, head))| (scope.as_str(), json!({"cursor": at, "head": head})))
+        .collect();
+    json!({
+        "device": row.device, "name": row.name, "added_ms": row.added, "revoked_ms": row.revoked,
+        "grants": grants, "cursors": cursors,
+        "seen_ms": row.seen.map(|(at, _, _)| at), "clock_off_ms": row.seen.map(|(_, _, off)| off),
+    })
+}
+
+fn iso(at: WallTime) -> String {
+    jiff::Timestamp::from_millisecond(at.millis())
+        .map_or_else(|_| at.millis().to_string(), |at| at.to_string())
+}
+
+/// Opens the database of the relay with that configuration.
+pub(crate) fn open_store(path: &Path) -> anyhow::Result<SqliteStore> {
+    let config = read(path)?;
+    let mut random = random_from_system();
+    Ok(SqliteStore::open(
+        &config.database(),
+        StoreOptions::default(),
+        &mut random,
+    )?)
+}
+
+fn read(path: &Path) -> anyhow::Result<RelayConfig> {
+    RelayConfig::read(path).map_err(|error| {
+        if matches!(error, ConfigError::Unreadable { .. }) {
+            return error.into();
+        }
+        Ending::input(&error.to_string())
+    })
+}

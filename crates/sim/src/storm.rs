@@ -304,6 +304,10 @@ impl World {
         self.relay.fuse.set(0);
         for node in 0..self.nodes.len() {
             self.nodes[node].fuse.set(0);
+            // What waited for a partition to end goes with its connection, as the link is good now.
+            if self.nodes[node].link.partitioned_until > self.time {
+                self.cut_somewhere(node);
+            }
             self.nodes[node].link = Link::CALM;
             self.start_device(node);
             self.limit_disk(Some(node), None);

@@ -13,6 +13,7 @@ use gridbeat_base::{DocumentId, Position, Scope};
 use gridbeat_device_core::Query;
 use gridbeat_domain::{Catalogue, CategoryKind, IncidentIntent, IncidentView, Severity, Step};
 
+#[expect(clippy::too_many_lines, reason = "an example reads from top to bottom")]
 fn main() -> anyhow::Result<()> {
     let township = Scope::new("招宝山街道")?;
     let mut town = Town::new(gridbeat_domain::kinds())?;

@@ -3,6 +3,8 @@
 //! One loop over four sources: what devices say, what links do, what is due by the plan, and the
 //! clock. It ends when every device is in sync over good links. Not here: what people do (`people`),
 //! processes (`world`), what is noted (`chronicle`).
+//!
+//! long because one shift is one story: what each person does, when, and what is seen of it.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};

@@ -21,6 +21,7 @@ const INCIDENTS: usize = 12;
 /// From one incident to the next.
 const BETWEEN: Duration = Duration::from_secs(15 * 60);
 
+#[expect(clippy::too_many_lines, reason = "an example reads from top to bottom")]
 fn main() -> anyhow::Result<()> {
     let cell = Scope::new("骆驼街道-07")?;
     let mut town = Town::new(gridbeat_domain::kinds())?;

@@ -35,6 +35,10 @@ use work::Work;
 /// what happened, once for what happened meanwhile.
 const REPAIRS_MAX: u32 = 2;
 
+/// A relay that asks for a longer pause than this, in seconds, has a reason a person should read; a
+/// shorter one is a relay that restarts.
+const PAUSE_S_MAX: u32 = 30;
+
 /// What a device wants done, or makes known.
 #[derive(Debug)]
 pub enum Output {
@@ -397,10 +401,9 @@ impl Device {
     fn end(&mut self, now: Now, reason: CloseReason) {
         self.link = None;
         self.problem = match &reason {
-            CloseReason::Peer(close) if close.retry_after_s > 0 => {
+            CloseReason::Peer(close) if close.retry_after_s > PAUSE_S_MAX => {
                 Some(SyncProblem::TurnedAway(close.reason.clone()))
             }
-            // A relay that may be called again at once only makes a pause.
             CloseReason::Peer(_) | CloseReason::Ours(_) => None,
             CloseReason::Failed(SessionError::GreetingTimedOut) => None,
             CloseReason::Failed(_) => Some(SyncProblem::NotUnderstood),

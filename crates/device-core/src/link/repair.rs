@@ -20,6 +20,7 @@ use crate::store::documents::{self, LoadFault, Loaded, Touched};
 use crate::store::log::{self, LogEntry};
 use crate::store::outbox::{self, Waiting};
 use crate::store::scopes::{self, Membership, Placement};
+use crate::store::sql;
 
 /// One reconciliation of a scope.
 #[derive(Debug)]
@@ -91,24 +92,31 @@ pub(super) fn begin_due(work: &mut Work<'_>, link: &mut Link) -> Result<(), Link
 /// Where a feed is applied to its end and proven equal, lets wait again what the relay called durable
 /// and yet is not in it: the relay lost it before this device saw it come back.
 pub(super) fn reopen_lost(work: &mut Work<'_>, link: &mut Link) -> Result<(), LinkError> {
-    let Link {
-        scopes, reopened, ..
-    } = link;
-    for (scope, at) in scopes {
+    let mut outside = Vec::new();
+    for (scope, at) in &link.scopes {
         let Some(row) = work.book.scopes.get(scope) else {
             continue;
         };
         if !at.agrees || at.repair.is_some() || at.head != row.cursor {
             continue;
         }
-        for change in outbox::answered(work.tx, row.id)? {
-            if reopened.insert(change) {
+        let id = row.id;
+        for change in outbox::answered(work.tx, id)? {
+            if link.reopened.insert(change) {
                 tracing::debug!(%scope, "the relay lost what it had called durable");
                 work.reopen(change)?;
             } else {
-                // It has it for certain, and keeps it out of this scope.
                 work.settle(change)?;
+                outside.push((id, sql::document_of(change)));
             }
+        }
+    }
+    // The relay has those for certain, and keeps them out of the scope.
+    for (scope, document) in outside {
+        let place = scopes::placement(work.tx, document, scope)?;
+        if place.is_some_and(|place| place.membership == Membership::Proposed) {
+            let uuid = documents::uuid(work.tx, document)?;
+            work.detach(link, uuid, scope)?;
         }
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! Two sides that differ find out and mend it, whichever of them fell back.
 
-use gridbeat_device_core::SyncState;
+use gridbeat_base::Remedy;
+use gridbeat_device_core::{SyncProblem, SyncState};
 use gridbeat_sync_protocol::Grant;
 
 use crate::support::{World, body, list, scope};
@@ -170,4 +171,49 @@ fn a_reader_keeps_what_the_relay_lost_and_stays_in_sync() {
     world.sync(1);
     world.settle();
     world.assert_in_sync();
+}
+
+#[test]
+fn what_this_program_cannot_read_is_said_and_comes_with_a_program_that_can() {
+    let mut world = settled();
+    world.restart_with(1, gridbeat_document::Kinds::default());
+    let slip = world.create(0, "for later programs").document;
+    world.settle();
+    world.sync(1);
+    assert_eq!(
+        world.devices[1].sync_state(),
+        &SyncState::Problem {
+            what: SyncProblem::Unreadable {
+                scope: scope("grid")
+            },
+            remedy: Remedy::FixSetup,
+        }
+    );
+    assert!(world.devices[1].counters().reconciliations <= 2);
+    assert!(world.devices[1].counters().changes_barred > 0);
+    world.restart_with(1, crate::support::kinds());
+    world.sync(1);
+    world.assert_in_sync();
+    assert!(list(&world.devices[1]).contains(&slip));
+}
+
+#[test]
+fn a_document_the_relay_moved_away_before_its_restore_leaves_here_too() {
+    let mut world = World::new(2);
+    world.relay.grants.insert(scope("squad"), Grant::Write);
+    world.sync(0);
+    world.sync(1);
+    let slip = world.create(0, "moved").document;
+    world.settle();
+    unlink(&mut world);
+    world.relay.place(slip, &scope("squad"), true);
+    world.relay.place(slip, &scope("grid"), false);
+    let backup = world.relay.backup();
+    world.relay.restore(backup, 5);
+    world.sync(0);
+    world.sync(1);
+    world.settle();
+    world.assert_in_sync();
+    let record = world.devices[0].record(slip).unwrap().unwrap();
+    assert_eq!(record.scopes, [scope("squad")]);
 }

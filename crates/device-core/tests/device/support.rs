@@ -40,12 +40,17 @@ pub(crate) fn config(number: u8) -> Config {
     Config::new(device_id(number), Install::from_bytes([number; 16]))
 }
 
-/// A folder that goes when it is dropped.
+/// A folder that goes when it is dropped; in memory where there is such a thing.
 pub(crate) struct Folder(TempDir);
 
 impl Folder {
     pub(crate) fn new() -> Self {
-        Self(TempDir::new().unwrap())
+        let memory = Path::new("/dev/shm");
+        Self(if memory.is_dir() {
+            TempDir::new_in(memory).unwrap()
+        } else {
+            TempDir::new().unwrap()
+        })
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {
@@ -169,15 +174,20 @@ impl World {
             .unwrap()
     }
 
-    /// Drops a device as a killed process would, and opens its file again.
-    pub(crate) fn restart(&mut self, device: usize) {
+    /// Opens a device's file again with a program that knows other kinds.
+    pub(crate) fn restart_with(&mut self, device: usize, kinds: Kinds) {
         let number = u8::try_from(device + 1).unwrap();
         self.relay.disconnected(device);
-        let seed = u64::try_from(self.ms).unwrap();
         drop(self.devices.remove(device));
         let path = self.folder.file(&format!("{number}.db"));
-        self.devices
-            .insert(device, try_open(&path, number, seed).unwrap());
+        let random = Random::from_number(u64::try_from(self.ms).unwrap());
+        let opened = Device::open(&path, config(number), kinds, random, at(0)).unwrap();
+        self.devices.insert(device, opened);
+    }
+
+    /// Drops a device as a killed process would, and opens its file again.
+    pub(crate) fn restart(&mut self, device: usize) {
+        self.restart_with(device, kinds());
     }
 
     /// Checks that all devices are in sync and show the same.

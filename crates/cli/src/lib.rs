@@ -1,6 +1,6 @@
 //! What the binary `gridbeat` is made of, as a library, so that tests and benches reach it too.
 //!
-//! - [`bench`]: the figures the engine is held to, measured
+//! - [`mod@bench`]: the figures the engine is held to, measured
 //! - [`input`]: a day of patrol as the user hands it over, in files or as a seeded shift of our own
 //! - `args`, `config`, `output`, `signals`: the command line, the environment, how we speak and end
 //! - `relay`, `device`, `demo`, `sim`, `import`, `version`: the verbs

@@ -378,7 +378,7 @@ impl Dialer {
         } else if held.frames.connection().close_reason().is_none() {
             self.shared.tell(LinkNews::EarlyRefused);
             self.tell_up(Handshake::Full, took);
-            held.frames.restart();
+            held.frames.restart().await;
             let again = Input::Up {
                 tag: held.tag,
                 frames: held.frames.clone(),

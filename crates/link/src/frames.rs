@@ -13,8 +13,8 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ use gridbeat_sync_protocol::{
 use quinn::{Connection, ReadToEndError, RecvStream, SendStream};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use crate::{End, FirstFlight, Outage, Probe, end};
 
@@ -113,6 +114,35 @@ enum Out {
 
 type Outgoing = mpsc::UnboundedReceiver<Out>;
 
+/// The tasks that hold the streams which this end opened since the session began.
+#[derive(Clone, Debug)]
+struct Streams(Arc<Mutex<Option<JoinSet<()>>>>);
+
+impl Streams {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(Some(JoinSet::new()))))
+    }
+
+    fn spawn(&self, runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) {
+        if let Some(tasks) = &mut *self.tasks() {
+            while tasks.try_join_next().is_some() {}
+            tasks.spawn_on(task, runtime);
+        }
+    }
+
+    /// Ends every task, and returns when all streams they held are dropped. None begins after.
+    async fn end(&self) {
+        let tasks = self.tasks().take();
+        if let Some(mut tasks) = tasks {
+            tasks.shutdown().await;
+        }
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, Option<JoinSet<()>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The sending half of a connection's frames, and its handle. Cheap to clone.
 #[derive(Clone)]
 pub struct Frames {
@@ -120,8 +150,9 @@ pub struct Frames {
     outage: Arc<Outage>,
     outgoing: mpsc::UnboundedSender<Out>,
     runtime: Handle,
+    streams: Streams,
     /// Opens (or accepts) a control stream and carries the queue's frames.
-    run_control: Arc<dyn Fn(Outgoing) + Send + Sync>,
+    start_control: Arc<dyn Fn(Outgoing, Streams) + Send + Sync>,
 }
 
 impl fmt::Debug for Frames {
@@ -150,6 +181,7 @@ impl Frames {
         I: From<(u64, Event)> + Send + 'static,
     {
         let runtime = Handle::current();
+        let streams = Streams::new();
         let carrier = Carrier {
             connection: connection.clone(),
             outage: Arc::clone(&outage),
@@ -157,17 +189,23 @@ impl Frames {
             traffic,
             tag,
             inputs,
+            runtime: runtime.clone(),
+            streams: streams.clone(),
         };
         let again = carrier.clone();
         let (outgoing, queue) = mpsc::unbounded_channel();
-        let spawner = runtime.clone();
         let frames = Self {
             connection,
             outage,
             outgoing,
             runtime,
-            run_control: Arc::new(move |queue| {
-                spawner.spawn(again.clone().run_control(queue));
+            streams,
+            start_control: Arc::new(move |queue, streams| {
+                let carrier = Carrier {
+                    streams,
+                    ..again.clone()
+                };
+                carrier.start_control(queue);
             }),
         };
         (frames, Unstarted { carrier, queue })
@@ -175,10 +213,15 @@ impl Frames {
 
     /// Begins a session anew on the same connection: for a device whose early data was refused, of
     /// which the relay has seen nothing. Frames queued before are gone.
-    pub fn restart(&mut self) {
+    ///
+    /// The refused streams are dropped first: those in their place get the same ids, and quinn 0.11.12
+    /// keeps one waker for each id, which the drop of the older stream takes away.
+    pub async fn restart(&mut self) {
+        self.streams.end().await;
+        self.streams = Streams::new();
         let (outgoing, queue) = mpsc::unbounded_channel();
         self.outgoing = outgoing;
-        (self.run_control)(queue);
+        (self.start_control)(queue, self.streams.clone());
     }
 
     /// Queues a frame. Nothing happens if the connection is over, of which an event tells.
@@ -237,7 +280,7 @@ impl<I: From<(u64, Event)> + Send + 'static> Unstarted<I> {
     /// Must be called within a tokio runtime.
     pub fn start(self) {
         let Self { carrier, queue } = self;
-        tokio::spawn(carrier.clone().run_control(queue));
+        carrier.start_control(queue);
         tokio::spawn(carrier.clone().run_own_streams());
         tokio::spawn(carrier.clone().run_datagrams());
         tokio::spawn(carrier.run_end());
@@ -253,6 +296,8 @@ struct Carrier<I> {
     traffic: Arc<Traffic>,
     tag: u64,
     inputs: mpsc::Sender<I>,
+    runtime: Handle,
+    streams: Streams,
 }
 
 impl<I> Clone for Carrier<I> {
@@ -264,6 +309,8 @@ impl<I> Clone for Carrier<I> {
             traffic: Arc::clone(&self.traffic),
             tag: self.tag,
             inputs: self.inputs.clone(),
+            runtime: self.runtime.clone(),
+            streams: self.streams.clone(),
         }
     }
 }
@@ -278,6 +325,11 @@ impl<E: std::error::Error> From<E> for Over {
 }
 
 impl<I: From<(u64, Event)> + Send + 'static> Carrier<I> {
+    fn start_control(&self, queue: Outgoing) {
+        let task = self.clone().run_control(queue);
+        self.streams.spawn(&self.runtime, task);
+    }
+
     async fn run_control(self, queue: Outgoing) {
         let streams = match self.role {
             Role::Device => self.connection.open_bi().await,
@@ -286,7 +338,8 @@ impl<I: From<(u64, Event)> + Send + 'static> Carrier<I> {
         let Ok((send, receive)) = streams else {
             return;
         };
-        tokio::spawn(self.clone().run_outgoing(send, queue));
+        let outgoing = self.clone().run_outgoing(send, queue);
+        self.streams.spawn(&self.runtime, outgoing);
         // Any error of a stream is the connection's end, which `run_end` tells.
         let _: Result<(), Over> = self.read_control(receive).await;
     }
@@ -301,7 +354,7 @@ impl<I: From<(u64, Event)> + Send + 'static> Carrier<I> {
                     let mut sending = Box::pin(send_alone(self.connection.clone(), lane, bytes));
                     // Usually there is room, and it is written at once: in order, before what follows.
                     if poll_once(sending.as_mut()).await.is_none() {
-                        tokio::spawn(sending);
+                        self.streams.spawn(&self.runtime, sending);
                     }
                     Ok(())
                 }

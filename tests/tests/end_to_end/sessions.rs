@@ -116,6 +116,34 @@ async fn a_relay_that_stops_and_starts_loses_nothing() {
     converge(&[&ours, &theirs], 2).await;
 }
 
+/// On two threads, because it is there that a stream of early data may still be about when the one in
+/// its place begins.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_that_forgot_the_session_answers_on_the_same_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut relay = RelayAtHome::start().await;
+    let bundle = relay.enrol(1, relay.addr()).await;
+    let mut on_request = config(dir.path(), bundle);
+    on_request.link = LinkPolicy::OnRequest;
+    let device = Device::open(on_request).await.unwrap();
+    assert!(device.sync_once(PATIENCE).await.is_in_sync);
+    for round in 1..=40 {
+        state(&device, "the end of the link", is_offline).await;
+        relay.stop().await;
+        relay.start_again().await;
+        save(&device, &format!("early {round}")).await;
+        let met = device.sync_once(PATIENCE).await;
+        assert_eq!((met.is_in_sync, met.acknowledged_changes), (true, 1));
+        let report = device.link_report();
+        assert_eq!(
+            report.handshake,
+            Some(Handshake::Full),
+            "its tickets are gone"
+        );
+        assert_eq!(report.dials, 1 + round, "it did not dial again");
+    }
+}
+
 #[tokio::test]
 async fn a_device_that_is_closed_and_opened_goes_on() {
     let dir = tempfile::tempdir().unwrap();

@@ -13,7 +13,7 @@ use rusqlite::Connection;
 use crate::pump::{World, step};
 
 /// Changes as many as an officer makes in a week, for what must not grow with them.
-const MANY: usize = 120;
+const MANY: usize = 200;
 
 /// Most bytes, each way, of a reconnection after which nothing is new.
 const GREETING_BYTES_MAX: usize = 200;
@@ -97,35 +97,43 @@ fn what_failed_to_go_out_goes_out_on_the_next_link_without_another_save() {
 /// a word.
 #[test]
 fn a_refused_change_is_shown_and_blocks_neither_what_follows_nor_what_comes() {
-    let mut world = World::new(2);
-    let base = "墙面开裂。".repeat(200);
+    const LETTERS: [&str; 5] = ["甲", "乙", "丙", "丁", "戊"];
+    let last = 4;
+    let mut world = World::new(5);
+    let base = "墙面开裂。".repeat(20);
     let first = world.report(0, &base);
-    world.sync(0);
-    world.sync(1);
-    world.unlink(0);
-    world.unlink(1);
-    // Both texts are short enough; merged they are not, which nobody could know offline.
+    world.sync_all();
+    for place in 0..LETTERS.len() {
+        world.unlink(place);
+    }
+    // Each text is short enough; merged they are not, which nobody could know offline.
     let long = |letter: &str| IncidentIntent::Describe {
-        description: base.clone() + &letter.repeat(1_800),
+        description: base.clone() + &letter.repeat(790),
     };
-    world.edit(0, first.document, &long("甲"));
-    world.edit(1, first.document, &long("乙"));
-    world.note(1, first.document, "业主已知");
-    let other = world.report(1, "窗户松动");
-    world.sync(0);
-    world.sync(1);
+    for (place, letter) in LETTERS.iter().enumerate() {
+        world.edit(place, first.document, &long(letter));
+    }
+    world.note(last, first.document, "业主已知");
+    let other = world.report(last, "窗户松动");
+    for place in 0..LETTERS.len() {
+        world.sync(place);
+    }
     world.assert_all_in_sync();
 
-    let refused = world.seats[1].device.refused().unwrap();
+    let refused = world.seats[last].device.refused().unwrap();
     assert_eq!(refused.len(), 1);
     assert_eq!(refused[0].document, first.document);
     assert!(!refused[0].reason.zh.is_empty());
     let intent: IncidentIntent =
         serde_json::from_slice(refused[0].intent.as_ref().unwrap()).unwrap();
-    assert_eq!(intent, long("乙"), "what the officer wrote is gone");
-    for place in 0..2 {
+    assert_eq!(intent, long("戊"), "what the officer wrote is gone");
+    for place in 0..LETTERS.len() {
         let shown = world.shown(place, first.document);
-        assert_eq!(shown.description, base.clone() + &"甲".repeat(1_800));
+        assert!(shown.description.starts_with(&base));
+        for letter in LETTERS {
+            let kept = if letter == "戊" { 0 } else { 790 };
+            assert_eq!(shown.description.matches(letter).count(), kept);
+        }
         assert_eq!(shown.steps.last().unwrap().note, "业主已知");
         assert_eq!(world.shown(place, other.document).description, "窗户松动");
     }
@@ -136,7 +144,7 @@ fn a_refused_change_is_shown_and_blocks_neither_what_follows_nor_what_comes() {
 fn a_catch_up_that_is_cut_again_and_again_goes_on_where_it_was() {
     let mut world = World::new(1);
     for number in 0..MANY {
-        world.report(0, &format!("{number} {}", "长".repeat(1_500)));
+        world.report(0, &format!("{number} {}", "长".repeat(890)));
     }
     world.sync(0);
     let newcomer = world.add_device_that_never_synced();
@@ -276,4 +284,24 @@ fn clocks_that_are_wrong_by_years_neither_block_nor_win() {
         assert_eq!((shown.state, shown.steps.len()), (State::Dispatched, 5));
         assert_eq!(shown, world.shown(right, saved.document));
     }
+}
+
+#[test]
+fn a_clock_that_runs_behind_answers_after_what_it_saw() {
+    const DAY_MS: i64 = 24 * 3_600_000;
+    let (right, late) = (0, 1);
+    let mut world = World::new(2);
+    world.seats[late].ahead_ms = -40 * DAY_MS;
+    let saved = world.report(right, "路灯不亮");
+    world.sync_all();
+    world.edit(late, saved.document, &step(Step::Accept, ""));
+    // Before and after the relay has received it, by anybody's table of steps.
+    let shown = world.shown(late, saved.document);
+    assert_eq!((shown.state, shown.steps.len()), (State::Accepted, 2));
+    world.sync_all();
+    for place in [right, late] {
+        let shown = world.shown(place, saved.document);
+        assert_eq!((shown.state, shown.steps.len()), (State::Accepted, 2));
+    }
+    world.assert_all_in_sync();
 }

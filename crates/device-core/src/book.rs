@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use gridbeat_base::{Hlc, HlcClock, Incarnation, Scope};
+use gridbeat_base::{Hlc, HlcClock, Incarnation, Monotonic, Now, Scope, WallTime};
 use rusqlite::Connection;
 
 use crate::StorageError;
@@ -21,6 +21,8 @@ pub(crate) struct Book {
     pub(crate) clock: HlcClock,
     /// Relay's clock minus ours, when last measured.
     pub(crate) relay_offset_ms: Option<i64>,
+    /// The relay's time at a moment since the file was opened: it holds however the wall clock jumps.
+    pub(crate) relay_time: Option<(Monotonic, WallTime)>,
     pub(crate) incarnation: Option<Incarnation>,
     pub(crate) scopes: BTreeMap<Scope, ScopeRow>,
     pub(crate) waiting: Totals,
@@ -46,6 +48,7 @@ impl Book {
         Ok(Self {
             clock: HlcClock::from_last(meta.hlc.max(last.unwrap_or_default())),
             relay_offset_ms: meta.relay_offset_ms,
+            relay_time: None,
             incarnation: meta.incarnation,
             scopes: scopes::load(db)?,
             waiting: Totals {
@@ -83,6 +86,19 @@ impl Book {
             self.offset_kept_ms = Some(offset);
         }
         Ok(())
+    }
+
+    /// Returns the time that stamps follow: the relay's, if it has told it since the file was opened, or
+    /// the wall clock's. A clock that is behind so does not stamp an answer before what it answers.
+    pub(crate) fn stamping_time(&self, now: Now) -> WallTime {
+        self.relay_time
+            .map_or(now.wall, |(at, time)| time.plus(now.monotonic.since(at)))
+    }
+
+    /// Takes note of a stamp from elsewhere.
+    pub(crate) fn observe(&mut self, seen: WallTime, now: Now) {
+        let ours = self.stamping_time(now);
+        self.clock.observe(Hlc::at(seen), ours);
     }
 
     /// Finds a scope by the id of its row.

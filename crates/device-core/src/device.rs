@@ -263,7 +263,7 @@ impl Device {
         Action {
             actor: *self.actor.get_or_insert_with(|| Actor::mint(random)),
             stamp: Stamp {
-                hlc: clock.tick(now.wall),
+                hlc: clock.tick(self.book.stamping_time(now)),
                 wall: now.wall,
                 relay_offset_ms: self.book.relay_offset_ms,
                 device: self.device,

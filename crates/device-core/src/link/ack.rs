@@ -1,6 +1,6 @@
 //! What became of a push: durable, known, waiting for something, or refused.
 
-use gridbeat_base::{Hlc, Scope, WallTime};
+use gridbeat_base::{Scope, WallTime};
 use gridbeat_sync_protocol::{Reason, Verdict};
 
 use super::push::PushedDocument;
@@ -33,9 +33,7 @@ pub(super) fn apply(
     let scope = work.book.scopes.get(&answer.scope).map(|row| row.id);
     let mut seq = answer.first_seq;
     let mut verdicts = answer.verdicts.into_iter();
-    work.book
-        .clock
-        .observe(Hlc::at(answer.received), work.now.wall);
+    work.book.observe(answer.received, work.now);
     for (pushed, is_attached) in push.documents.iter().zip(answer.attached) {
         for (change, _) in &pushed.changes {
             link.in_flight.remove(change);

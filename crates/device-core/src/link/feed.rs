@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use gridbeat_base::{ChangeHash, DocumentId, Hlc};
+use gridbeat_base::{ChangeHash, DocumentId};
 use gridbeat_document::{Change, Incoming, Provenance, Side, Verdict, gate, genesis_hash};
 use gridbeat_sync_protocol::{Entry, Feed, FeedChange};
 
@@ -243,7 +243,7 @@ pub(super) fn take_in(
                 taken.is_whole = false;
             }
         }
-        work.book.clock.observe(Hlc::at(received), work.now.wall);
+        work.book.observe(received, work.now);
     }
     Ok(taken)
 }

@@ -17,9 +17,8 @@ pub(super) fn apply(
     link.is_welcomed = true;
     let ours = work.now.wall.millis();
     work.book.relay_offset_ms = Some(welcome.time.millis().saturating_sub(ours));
-    work.book
-        .clock
-        .observe(gridbeat_base::Hlc::at(welcome.time), work.now.wall);
+    work.book.relay_time = Some((work.now.monotonic, welcome.time));
+    work.book.observe(welcome.time, work.now);
     for greeting in &welcome.scopes {
         match greeting.grant {
             Grant::None => withdraw(work, link, &greeting.scope)?,

@@ -97,7 +97,7 @@ fn print_everything(world: &World) -> String {
 
 fn shift(world: &mut World) {
     let position = Position::from_degrees(LATITUDE_DEG, LONGITUDE_DEG).ok();
-    let saved = world.create(0, &report(&PLANTED[2].repeat(90), PLANTED[0], position));
+    let saved = world.create(0, &report(&PLANTED[2].repeat(80), PLANTED[0], position));
     world.sync(0);
     world.sync(1);
     world.edit(
@@ -120,20 +120,25 @@ fn shift(world: &mut World) {
         },
     );
     world.settle();
-    // A refusal: each text is short enough, both merged are not.
-    world.unlink(0);
-    world.unlink(1);
-    for place in 0..2 {
-        let description = format!("{}{place}", PLANTED[2].repeat(250));
+    world.sync_all();
+    // A refusal: each text is short enough, all merged are not.
+    let places = world.seats.len();
+    for place in 0..places {
+        world.unlink(place);
+    }
+    for (place, letter) in ('a'..).enumerate().take(places) {
+        let description = PLANTED[2].to_owned() + &letter.to_string().repeat(880);
         world.edit(
             place,
             saved.document,
             &IncidentIntent::Describe { description },
         );
     }
-    world.sync(0);
-    world.sync(1);
-    assert_eq!(world.seats[1].device.refused().unwrap().len(), 1);
+    for place in 0..places {
+        world.sync(place);
+    }
+    let refused = world.seats[places - 1].device.refused().unwrap();
+    assert_eq!(refused.len(), 1);
     // A repair, and a document made again from its log.
     world.restart_device(1, |file| {
         let file = Connection::open(file).unwrap();
@@ -170,7 +175,7 @@ fn no_name_text_or_place_reaches_a_log_line_of_a_whole_shift() {
         .with_writer(lines.clone())
         .finish();
     tracing::subscriber::with_default(subscriber, || {
-        let mut world = World::new(2);
+        let mut world = World::new(6);
         shift(&mut world);
         tracing::error!("the shift is over");
         assert_clean("a printed value", &print_everything(&world));

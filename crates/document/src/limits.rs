@@ -9,7 +9,7 @@ pub const CHANGE_BYTES_MAX: usize = 64 * 1024;
 /// Most operations of one change; a letter of text is one.
 ///
 /// Every op takes memory once it is decoded, and run-length encoding lets 66 bytes name as many as
-/// take 4 GB (measured with Automerge 0.12). Twice the longest text a person may file.
+/// take 4 GB (measured with Automerge 0.12). Enough to rewrite a text of nearly 1,000 letters whole.
 pub const CHANGE_OPS_MAX: usize = 2_000;
 
 /// Most earlier operations that those of one change may replace together.

@@ -31,8 +31,18 @@ const PHOTOS: &str = "photos";
 const POSITION: &str = "position";
 const SEVERITY: &str = "severity";
 
-/// Longest free text of an incident, in characters: two screens of a handset.
-const TEXT_CHARS_MAX: usize = 4_000;
+/// Longest description, in characters. It can be rewritten whole in one action: each letter that goes and
+/// each that comes is an operation, and a change has 2,000 (`document::CHANGE_OPS_MAX`).
+const DESCRIPTION_CHARS_MAX: usize = 900;
+
+/// Longest address in words, in characters: several times the longest of a city's register.
+const ADDRESS_CHARS_MAX: usize = 200;
+
+/// Longest note of a step, in characters: two screens of a handset. A note is one value, never merged.
+const NOTE_CHARS_MAX: usize = 4_000;
+
+/// Longest text that merging may leave: several descriptions written at the same time stand side by side.
+const MERGED_CHARS_MAX: usize = 4_000;
 
 /// Most photos of one incident: enough for near, far and after at every rework.
 const PHOTOS_MAX: usize = 64;
@@ -248,7 +258,7 @@ impl Kind for IncidentKind {
     fn admit(&self, before: &View, after: &View, author: DeviceId) -> Result<(), Refusal> {
         fact::admit::<StepFact>(before, after, author)?;
         for path in [DESCRIPTION, ADDRESS] {
-            if after.text(&[path]).chars().count() > TEXT_CHARS_MAX {
+            if after.text(&[path]).chars().count() > MERGED_CHARS_MAX {
                 return Err(fact::refuse(
                     "text_too_long",
                     "a text is longer than 4,000 characters",
@@ -276,36 +286,59 @@ impl Kind for IncidentKind {
 }
 
 fn check_texts(intent: &IncidentIntent) -> Result<(), IntentError> {
-    let texts: &[&str] = match intent {
+    let description_too_long = (
+        "description_too_long",
+        Words {
+            en: "the description is longer than 900 characters: put the rest into a note",
+            zh: "描述超过900字，其余内容请写入备注",
+        },
+    );
+    let address_too_long = (
+        "address_too_long",
+        Words {
+            en: "the address is longer than 200 characters",
+            zh: "地址超过200字",
+        },
+    );
+    let note_too_long = (
+        "note_too_long",
+        Words {
+            en: "the note is longer than 4,000 characters",
+            zh: "备注超过4000字",
+        },
+    );
+    let texts: &[(&str, usize, _)] = match intent {
         IncidentIntent::Report {
             description,
             address,
             ..
-        } => &[description, address],
-        IncidentIntent::Describe { description } => &[description],
+        } => &[
+            (description, DESCRIPTION_CHARS_MAX, description_too_long),
+            (address, ADDRESS_CHARS_MAX, address_too_long),
+        ],
+        IncidentIntent::Describe { description } => {
+            &[(description, DESCRIPTION_CHARS_MAX, description_too_long)]
+        }
         IncidentIntent::Locate {
             address: Some(address),
             ..
-        } => &[address],
-        IncidentIntent::Step { note, .. } => &[note],
+        } => &[(address, ADDRESS_CHARS_MAX, address_too_long)],
+        IncidentIntent::Step { note, .. } => &[(note, NOTE_CHARS_MAX, note_too_long)],
         IncidentIntent::Locate { address: None, .. }
         | IncidentIntent::Recategorise { .. }
         | IncidentIntent::Rate { .. }
         | IncidentIntent::AddPhoto { .. } => &[],
     };
-    if texts
+    let too_long = texts
         .iter()
-        .any(|text| text.chars().count() > TEXT_CHARS_MAX)
-    {
-        return Err(IntentError::NotAllowed {
-            rule: "text_too_long",
-            words: Words {
-                en: "the text is longer than 4,000 characters",
-                zh: "文字超过4000字",
-            },
-        });
+        .find(|(text, max, _)| text.chars().count() > *max);
+    match too_long {
+        Some((_, _, (rule, words))) => Err(IntentError::NotAllowed {
+            rule,
+            words: *words,
+        }),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn apply(

@@ -85,8 +85,8 @@ fn a_full_disk_is_told_at_every_size_and_costs_nothing_that_was_saved() {
         }
         let mut told = Told::default();
         // More than fits on the largest of the disks.
-        for _ in 0..60 {
-            match report(&mut device, 1_500) {
+        for _ in 0..100 {
+            match report(&mut device, 900) {
                 Ok(saved) => told
                     .saved
                     .push((saved.document.to_string(), saved.change.to_string())),
@@ -100,7 +100,7 @@ fn a_full_disk_is_told_at_every_size_and_costs_nothing_that_was_saved() {
         let waiting = device.outbox().unwrap().changes;
         assert_eq!(waiting, told.saved.len() as u64, "{kib} KiB");
         disk.enlarge(Some(&mut device));
-        report(&mut device, 1_500).expect("there is room again");
+        report(&mut device, 900).expect("there is room again");
         drop(device);
         check(&path, &told);
     }

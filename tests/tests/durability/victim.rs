@@ -113,7 +113,7 @@ fn work(path: &Path) {
     }
     let first = persist(&mut device, path, |device| report(device, 30));
     persist(&mut device, path, |device| note(device, first, "已拍照"));
-    let long = persist(&mut device, path, |device| report(device, 1_500));
+    let long = persist(&mut device, path, |device| report(device, 900));
     if let Err(error) = device.checkpoint() {
         failed(error.remedy());
         device = reopen(device, path);

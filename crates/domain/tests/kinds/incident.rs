@@ -307,3 +307,45 @@ proptest! {
         prop_assert_eq!(view.state, state);
     }
 }
+
+#[test]
+fn the_longest_texts_are_filed_rewritten_whole_and_merged() {
+    let filed = |letter: &str, count| letter.repeat(count);
+    let mut a = Replica::new(IncidentKind, 1);
+    let IncidentIntent::Report { category, by, .. } = report() else {
+        unreachable!("that is what it is")
+    };
+    let longest = IncidentIntent::Report {
+        category,
+        description: filed("井", 900),
+        address: filed("路", 200),
+        position: None,
+        severity: Severity::Ordinary,
+        by,
+        gps: None,
+    };
+    let change = a.edit(0, &longest).unwrap();
+    let mut b = Replica::new(IncidentKind, 2);
+    b.take(&change, a.device(), None);
+    let describe = |letter| IncidentIntent::Describe {
+        description: filed(letter, 900),
+    };
+    let ours = a.edit(1, &describe("盖")).unwrap();
+    let theirs = b.edit(1, &describe("灯")).unwrap();
+    exchange(&mut a, &[ours], &mut b, &[theirs]);
+    let merged = a.view::<IncidentView>().description;
+    assert_eq!(merged, b.view::<IncidentView>().description);
+    assert_eq!(merged.matches('盖').count(), 900);
+    assert_eq!(merged.matches('灯').count(), 900);
+
+    let too_long = IncidentIntent::Describe {
+        description: filed("盖", 901),
+    };
+    match a.edit(2, &too_long) {
+        Err(EditError::Intent(IntentError::NotAllowed { rule, words })) => {
+            assert_eq!(rule, "description_too_long");
+            assert!(words.en.contains("note") && words.zh.contains("备注"));
+        }
+        other => panic!("{other:?}"),
+    }
+}

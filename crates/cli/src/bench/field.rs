@@ -7,15 +7,17 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use gridbeat_base::{DeviceId, Scope};
-use gridbeat_device::{Config, Device, LinkPolicy, SyncState};
+use gridbeat_device::{Config, Device, LinkNews, LinkPolicy, SyncState};
 use gridbeat_relay::{DeviceBundle, Enrolment, Operator, RelayConfig};
 use gridbeat_relay_core::Right;
 use serde_json::{Value, json};
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
 
 use super::stock::INSTALL;
 
@@ -192,6 +194,29 @@ async fn settled(
     let state = state?.clone();
     ensure!(is_it(&state), "the device did not {what}: {state:?}");
     Ok(())
+}
+
+/// Waits until so many changes were acknowledged; returns when that was, `None` if there are none.
+pub(super) async fn acknowledged(
+    news: &mut Receiver<LinkNews>,
+    count: u64,
+) -> anyhow::Result<Option<Instant>> {
+    let mut open = count;
+    let wait = async {
+        while open > 0 {
+            match news.recv().await {
+                Ok(LinkNews::Acknowledged { changes, .. }) => {
+                    open = open.saturating_sub(changes as u64)
+                }
+                Ok(LinkNews::Up { .. } | LinkNews::EarlyRefused | LinkNews::Down { .. }) => {}
+                Err(RecvError::Lagged(_)) => bail!("acknowledgements were missed"),
+                Err(RecvError::Closed) => bail!("the device stopped"),
+            }
+        }
+        Ok((count > 0).then(Instant::now))
+    };
+    let waited = tokio::time::timeout(PATIENCE, wait).await;
+    waited.context("not everything was acknowledged in time")?
 }
 
 /// Tells people who wait what is being done; figures alone go to standard output.

@@ -11,6 +11,7 @@
 
 mod fan_in;
 mod field;
+mod link_return;
 mod measure;
 mod open;
 mod reconnect;
@@ -48,6 +49,8 @@ enum Bench {
     Save(save::SaveArgs),
     /// Meet the relay with few or no changes: after a full handshake, resumed, on a live link.
     Reconnect(reconnect::ReconnectArgs),
+    /// Let the link go and come back, and take how soon what waits is acknowledged.
+    Return(link_return::ReturnArgs),
     /// Let many devices bring their outboxes at once.
     FanIn(fan_in::FanInArgs),
     /// Take a relay's memory over a large database, and with idle devices.
@@ -71,6 +74,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Bench::Open(args) => open::run(&args, &workplace(dir)?)?,
         Bench::Save(args) => save::run(&args, &workplace(dir)?)?,
         Bench::Reconnect(args) => reconnect::run(&args, &workplace(dir)?)?,
+        Bench::Return(args) => link_return::run(&args, &workplace(dir)?)?,
         Bench::FanIn(args) => fan_in::run(&args, &workplace(dir)?)?,
         Bench::RelayMemory(args) => relay_memory::run(&args, &workplace(dir)?)?,
         Bench::OpenChild(args) => return say(&open::child(&args)?, true),

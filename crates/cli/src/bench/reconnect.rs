@@ -9,18 +9,18 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::ensure;
 use clap::Args;
 use gridbeat_badlink::{Forwarder, Profile};
 use gridbeat_base::Scope;
-use gridbeat_device::{Device, Handshake, LinkNews, LinkPolicy, LinkReport};
+use gridbeat_device::{Device, Handshake, LinkPolicy, LinkReport};
 use gridbeat_link::random_from_system;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
 
-use super::field::{PATIENCE, connect, enrolment, in_sync, offline, relay_config, tell};
+use super::field::{
+    PATIENCE, acknowledged, connect, enrolment, in_sync, offline, relay_config, tell,
+};
 use super::measure::{ms, rounded};
 use super::stock::{KIND, Stock, new_device, open_device, report};
 
@@ -175,29 +175,6 @@ async fn save(device: &Device, scope: &Scope, count: u64) -> anyhow::Result<Inst
         device.create(KIND, scope, intent).await?;
     }
     Ok(began)
-}
-
-/// Waits until so many changes were acknowledged; returns when that was, `None` if there are none.
-async fn acknowledged(
-    news: &mut Receiver<LinkNews>,
-    count: u64,
-) -> anyhow::Result<Option<Instant>> {
-    let mut open = count;
-    let wait = async {
-        while open > 0 {
-            match news.recv().await {
-                Ok(LinkNews::Acknowledged { changes, .. }) => {
-                    open = open.saturating_sub(changes as u64)
-                }
-                Ok(LinkNews::Up { .. } | LinkNews::EarlyRefused | LinkNews::Down { .. }) => {}
-                Err(RecvError::Lagged(_)) => bail!("acknowledgements were missed"),
-                Err(RecvError::Closed) => bail!("the device stopped"),
-            }
-        }
-        Ok((count > 0).then(Instant::now))
-    };
-    let waited = tokio::time::timeout(PATIENCE, wait).await;
-    waited.context("not everything was acknowledged in time")?
 }
 
 fn figures(

@@ -2,25 +2,40 @@
 //!
 //! One sees that a manhole cover is broken and rates it; the other, at the same time, rates it otherwise
 //! and adds a note. Nothing is overwritten: the notes of both are there, and the two ratings are shown
-//! side by side until someone settles them.
+//! side by side until someone settles them. This is what an app embeds: devices with a file each, and a
+//! relay that they reach over QUIC, here on the loopback.
 //!
 //! `cargo run -p examples --example two_devices`
 #![expect(clippy::print_stdout, reason = "an example speaks to a person")]
 
-use anyhow::Context as _;
-use examples::Town;
-use gridbeat_base::{DocumentId, Position, Scope};
-use gridbeat_device_core::Query;
-use gridbeat_domain::{Catalogue, CategoryKind, IncidentIntent, IncidentView, Severity, Step};
+use std::path::Path;
+use std::time::Duration;
 
+use anyhow::{Context as _, ensure};
+use gridbeat_base::{DeviceId, DocumentId, Install, Position, Scope};
+use gridbeat_device::{Config, Device, LinkPolicy, Query, SyncState};
+use gridbeat_domain::{
+    Catalogue, CategoryKind, IncidentIntent, IncidentView, Severity, Step, kinds,
+};
+use gridbeat_link::{Clock, random_from_system};
+use gridbeat_relay::{Enrolment, RelayConfig, RelayHandle, Right};
+
+#[tokio::main]
 #[expect(clippy::too_many_lines, reason = "an example reads from top to bottom")]
-fn main() -> anyhow::Result<()> {
+async fn main() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
     let township = Scope::new("招宝山街道")?;
-    let mut town = Town::new(gridbeat_domain::kinds())?;
-    let zhao = town.enrol("赵巡查", &[&township])?;
-    let qian = town.enrol("钱巡查", &[&township])?;
+    let config = RelayConfig {
+        listen: "127.0.0.1:0".parse()?,
+        admin: "127.0.0.1:0".parse()?,
+        data: folder.path().join("relay"),
+        ..RelayConfig::default()
+    };
+    let relay = gridbeat_relay::start(config, kinds()).await?;
+    let zhao = open(&relay, folder.path(), "赵巡查", &township).await?;
+    let qian = open(&relay, folder.path(), "钱巡查", &township).await?;
 
-    // The first officer reports, and both sync once.
+    // The first officer reports, and both sync once. Between two syncs there is no network.
     let catalogue = Catalogue::national();
     let cover = catalogue.find(CategoryKind::Part, "01001");
     let report = IncidentIntent::Report {
@@ -32,16 +47,12 @@ fn main() -> anyhow::Result<()> {
         by: "赵巡查".into(),
         gps: None,
     };
-    let now = town.now();
-    let saved =
-        town.device(zhao)
-            .create(now, "incident", &township, &serde_json::to_vec(&report)?)?;
-    for officer in [zhao, qian] {
-        town.sync(officer)?;
-        town.cut(officer);
-    }
+    let saved = zhao.create("incident", &township, serde_json::to_vec(&report)?);
+    let incident = saved.await?.document;
+    sync(&zhao).await?;
+    sync(&qian).await?;
 
-    // Without a network, both go on.
+    // Both go on, each alone.
     let rate = |severity| IncidentIntent::Rate { severity };
     let note = |by: &str, note: &str| IncidentIntent::Step {
         step: Step::Note,
@@ -50,29 +61,19 @@ fn main() -> anyhow::Result<()> {
         by: by.into(),
         gps: None,
     };
-    edit(&mut town, zhao, saved.document, &rate(Severity::Serious))?;
-    edit(
-        &mut town,
-        zhao,
-        saved.document,
-        &note("赵巡查", "已设警示牌"),
-    )?;
-    edit(&mut town, qian, saved.document, &rate(Severity::Urgent))?;
-    edit(
-        &mut town,
-        qian,
-        saved.document,
-        &note("钱巡查", "已通知水务公司"),
-    )?;
-    println!("Offline: {:?}", town.device(zhao).sync_state());
+    edit(&zhao, incident, &rate(Severity::Serious)).await?;
+    edit(&zhao, incident, &note("赵巡查", "已设警示牌")).await?;
+    edit(&qian, incident, &rate(Severity::Urgent)).await?;
+    edit(&qian, incident, &note("钱巡查", "已通知水务公司")).await?;
+    println!("Offline: {:?}", zhao.sync_state());
 
-    town.link(zhao)?;
-    town.link(qian)?;
-    town.carry()?;
-    town.ensure_in_sync()?;
-
-    let at_zhao = shown(&mut town, zhao, saved.document)?;
-    assert_eq!(at_zhao, shown(&mut town, qian, saved.document)?);
+    // The first brings its changes, the second its own and fetches, the first fetches.
+    for officer in [&zhao, &qian, &zhao] {
+        sync(officer).await?;
+    }
+    let at_zhao = shown(&zhao, incident).await?;
+    assert_eq!(at_zhao, shown(&qian, incident).await?);
+    assert_eq!(zhao.fingerprint().await?, qian.fingerprint().await?);
     assert_eq!(at_zhao.steps.len(), 3, "the report and both notes");
     let conflict = at_zhao.conflicts.first().context("two ratings at once")?;
     assert_eq!(
@@ -83,7 +84,7 @@ fn main() -> anyhow::Result<()> {
         needs_attention: true,
         ..Query::default()
     };
-    assert_eq!(town.device(qian).query(&attention)?.len(), 1);
+    assert_eq!(qian.query(attention).await?.len(), 1);
     println!(
         "Both hold {} steps, and two ratings to settle:",
         at_zhao.steps.len()
@@ -93,33 +94,63 @@ fn main() -> anyhow::Result<()> {
     }
 
     // Whoever decides, settles it for everybody.
-    edit(&mut town, qian, saved.document, &rate(Severity::Urgent))?;
-    town.carry()?;
-    town.ensure_in_sync()?;
-    let settled = shown(&mut town, zhao, saved.document)?;
+    edit(&qian, incident, &rate(Severity::Urgent)).await?;
+    sync(&qian).await?;
+    sync(&zhao).await?;
+    let settled = shown(&zhao, incident).await?;
     assert!(settled.conflicts.is_empty());
     assert_eq!(settled.severity, Severity::Urgent);
-    println!(
-        "Settled: {:?}. {:?}",
-        settled.severity,
-        town.device(zhao).sync_state()
-    );
+    println!("Settled: {:?}", settled.severity);
+
+    zhao.close().await;
+    qian.close().await;
+    ensure!(relay.stop().await, "the relay did not drain in time");
     Ok(())
 }
 
-fn edit(
-    town: &mut Town,
-    officer: usize,
+/// Enrols a device that may write in a scope, opens its file, and lets it meet the relay once, by which it
+/// learns what it may do.
+async fn open(
+    relay: &RelayHandle,
+    folder: &Path,
+    name: &str,
+    scope: &Scope,
+) -> anyhow::Result<Device> {
+    let mut random = random_from_system();
+    let id = DeviceId::mint(Clock::start().now().wall, &mut random);
+    let grants = [(scope.clone(), Right::Write)];
+    let bundle = relay
+        .enrol(Enrolment::new(id, name, grants, &relay.addr().to_string()))
+        .await?;
+    // A phone keeps it outside what its backups copy: see `gridbeat_device::install_from_file`.
+    let install = Install::from_bytes(random.bytes());
+    let path = folder.join(format!("{id}.db"));
+    let mut config = Config::new(path, bundle, install, kinds());
+    config.link = LinkPolicy::OnRequest;
+    let device = Device::open(config).await?;
+    sync(&device).await?;
+    Ok(device)
+}
+
+/// Dials the relay, brings what waits, fetches what others did, and hangs up.
+async fn sync(device: &Device) -> anyhow::Result<()> {
+    let report = device.sync_once(Duration::from_secs(60)).await;
+    ensure!(report.is_in_sync, "not in sync: {:?}", report.state);
+    let is_offline = |state: &SyncState| matches!(state, SyncState::Offline { .. });
+    device.watch_sync_state().wait_for(is_offline).await?;
+    Ok(())
+}
+
+async fn edit(
+    device: &Device,
     document: DocumentId,
     intent: &IncidentIntent,
 ) -> anyhow::Result<()> {
-    let now = town.now();
-    let intent = serde_json::to_vec(intent)?;
-    town.device(officer).edit(now, document, &intent)?;
+    device.edit(document, serde_json::to_vec(intent)?).await?;
     Ok(())
 }
 
-fn shown(town: &mut Town, officer: usize, document: DocumentId) -> anyhow::Result<IncidentView> {
-    let record = town.device(officer).record(document)?;
+async fn shown(device: &Device, document: DocumentId) -> anyhow::Result<IncidentView> {
+    let record = device.record(document).await?;
     Ok(serde_json::from_str(&record.context("it is there")?.body)?)
 }

@@ -27,6 +27,8 @@ pub(crate) struct Chunk<'a> {
     pub(crate) actor: &'a [u8],
     pub(crate) seq: u64,
     pub(crate) start_op: u64,
+    /// Seconds since 1970, as its author's clock said.
+    pub(crate) time: i64,
     pub(crate) has_message: bool,
     pub(crate) columns: Vec<(u64, &'a [u8])>,
     pub(crate) extra: &'a [u8],
@@ -60,7 +62,7 @@ impl<'a> Chunk<'a> {
         let actor = reader.prefixed()?;
         let seq = reader.unsigned()?;
         let start_op = reader.unsigned()?;
-        reader.skip_signed()?;
+        let time = reader.signed()?;
         let has_message = !reader.prefixed()?.is_empty();
         reader.many(|reader| reader.prefixed().map(drop))?;
         let specs = reader.many(|reader| Ok((reader.unsigned()?, reader.size()?)))?;
@@ -77,6 +79,7 @@ impl<'a> Chunk<'a> {
             actor,
             seq,
             start_op,
+            time,
             has_message,
             columns,
             extra: reader.rest,
@@ -126,10 +129,6 @@ impl<'a> Reader<'a> {
             number = (number << 7) | i128::from(byte & 0x7f);
         }
         i64::try_from(number).map_err(|_| ParseError::BadNumber)
-    }
-
-    fn skip_signed(&mut self) -> Result<(), ParseError> {
-        self.signed().map(drop)
     }
 
     fn size(&mut self) -> Result<usize, ParseError> {

@@ -1,6 +1,7 @@
 //! What can be said of a change from its bytes alone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use automerge::legacy::{ElementId, Key, ObjectId, Op, OpType};
@@ -12,6 +13,10 @@ use crate::chunk::Chunk;
 use crate::edit::COUNTER_STEP_MAX;
 use crate::limits::CHANGE_REPLACED_MAX;
 use crate::{Actor, CHANGE_BYTES_MAX, CHANGE_OPS_MAX, Document, genesis};
+
+/// The times a change may have, in seconds: all that milliseconds in 64 bits reach, so no clock is refused.
+/// Automerge sums differences of times without looking whether they fit.
+const TIMES_S: RangeInclusive<i64> = i64::MIN / 1_000..=i64::MAX / 1_000;
 
 /// Last place where a change may start: Automerge counts operations in 32 bits, and stops for good
 /// when they are used up.
@@ -191,6 +196,13 @@ impl Form {
 }
 
 fn sound(bytes: &[u8], chunk: Chunk<'_>, layout: &Layout) -> Result<Sound, Rule> {
+    let counted = operations::count(&chunk.columns).map_err(|_| Rule::Undecodable)?;
+    if counted.rows == 0
+        || counted.rows > CHANGE_OPS_MAX as u64
+        || counted.replaced > CHANGE_REPLACED_MAX as u64
+    {
+        return Err(Rule::OperationCount);
+    }
     let actor = <[u8; 16]>::try_from(chunk.actor)
         .map(Actor::from_bytes)
         .ok()
@@ -203,12 +215,8 @@ fn sound(bytes: &[u8], chunk: Chunk<'_>, layout: &Layout) -> Result<Sound, Rule>
     if chunk.deps.is_empty() || !chunk.deps.is_sorted_by(|one, next| one < next) {
         return Err(Rule::BadDependencies);
     }
-    let counted = operations::count(&chunk.columns).map_err(|_| Rule::Undecodable)?;
-    if counted.rows == 0
-        || counted.rows > CHANGE_OPS_MAX as u64
-        || counted.replaced > CHANGE_REPLACED_MAX as u64
-    {
-        return Err(Rule::OperationCount);
+    if !TIMES_S.contains(&chunk.time) {
+        return Err(Rule::TimeOutOfRange);
     }
     if chunk.start_op == 0 || chunk.start_op > START_OP_MAX {
         return Err(Rule::WrongStart);

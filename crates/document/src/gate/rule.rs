@@ -16,6 +16,8 @@ pub enum Rule {
     Extras,
     /// Its operations cannot be decoded.
     Undecodable,
+    /// Its time is none that a clock of milliseconds can tell.
+    TimeOutOfRange,
     /// Its actor is not 16 bytes, or is the genesis's own.
     BadActor,
     /// Its actor belongs to another device.
@@ -47,6 +49,7 @@ impl Rule {
             Self::OperationCount => "operation_count",
             Self::Extras => "unknown_extras",
             Self::Undecodable => "undecodable_operations",
+            Self::TimeOutOfRange => "time_out_of_range",
             Self::BadActor => "bad_actor",
             Self::ActorOfAnother => "actor_of_another_device",
             Self::BadDependencies => "bad_dependencies",
@@ -75,7 +78,7 @@ impl Rule {
                 en: "the change does too much at once",
                 zh: "本次修改的操作数量不符合要求",
             },
-            Self::Extras | Self::ForbiddenOperation => Words {
+            Self::Extras | Self::TimeOutOfRange | Self::ForbiddenOperation => Words {
                 en: "the change does something this version does not allow",
                 zh: "本次修改包含当前版本不允许的操作",
             },

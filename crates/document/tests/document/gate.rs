@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::forge::Forged;
 use crate::support::{Replica, VERSION, device, first, offer, sheet, unknown};
 
-fn refused(verdict: &Verdict) -> &Rule {
+pub(crate) fn refused(verdict: &Verdict) -> &Rule {
     match verdict {
         Verdict::Refused { rule, .. } => rule,
         Verdict::Admitted(_) | Verdict::Known(_) | Verdict::Incomplete { .. } => {
@@ -240,6 +240,7 @@ fn every_rule_has_a_code_of_its_own_and_words() {
         Rule::OperationCount,
         Rule::Extras,
         Rule::Undecodable,
+        Rule::TimeOutOfRange,
         Rule::BadActor,
         Rule::ActorOfAnother,
         Rule::BadDependencies,

@@ -7,6 +7,7 @@
 
 mod forge;
 mod gate;
+mod hostile;
 mod life;
 mod merge;
 mod support;

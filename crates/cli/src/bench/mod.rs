@@ -11,6 +11,7 @@
 
 mod fan_in;
 mod field;
+mod gate;
 mod link_return;
 mod measure;
 mod open;
@@ -51,6 +52,8 @@ enum Bench {
     Reconnect(reconnect::ReconnectArgs),
     /// Let the link go and come back, and take how soon what waits is acknowledged.
     Return(link_return::ReturnArgs),
+    /// Check honest changes, and refuse what was built to exhaust whoever decodes it.
+    Gate(gate::GateArgs),
     /// Let many devices bring their outboxes at once.
     FanIn(fan_in::FanInArgs),
     /// Take a relay's memory over a large database, and with idle devices.
@@ -75,6 +78,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Bench::Save(args) => save::run(&args, &workplace(dir)?)?,
         Bench::Reconnect(args) => reconnect::run(&args, &workplace(dir)?)?,
         Bench::Return(args) => link_return::run(&args, &workplace(dir)?)?,
+        Bench::Gate(args) => gate::run(&args)?,
         Bench::FanIn(args) => fan_in::run(&args, &workplace(dir)?)?,
         Bench::RelayMemory(args) => relay_memory::run(&args, &workplace(dir)?)?,
         Bench::OpenChild(args) => return say(&open::child(&args)?, true),

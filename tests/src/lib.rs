@@ -3,6 +3,8 @@
 //! The tests themselves are in `tests/`, one module a promise, all in one binary. Not here:
 //! anything that only one of them needs.
 
+pub mod kills;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

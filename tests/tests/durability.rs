@@ -4,6 +4,7 @@
 //! - `victim`: a short piece of work in a process of its own, and what must be true of its file after
 //! - `injection`: that process killed, or its disk failing, at every call that writes, by `strace`
 //! - `full`: a real disk that is full at every size
+//! - `kills`: a relay and devices killed under load, again and again
 //! - `foreign`: files that are not ours stay as they are, to the byte
 //!
 //! Not here: a simulated disk that fails at each commit (`crates/device-core/tests`), many devices
@@ -12,4 +13,5 @@
 mod foreign;
 mod full;
 mod injection;
+mod kills;
 mod victim;

@@ -49,11 +49,10 @@ impl Layout {
             objects: BTreeMap::from([(None, Sort::Map)]),
             places: BTreeMap::new(),
         };
-        // Made anew: to find it among many changes takes Automerge longer.
-        let (skeleton, genesis) = genesis::make(&document.kind, document.schema_version);
-        let change = skeleton
-            .get_change_by_hash(&automerge::ChangeHash(*genesis.bytes()))
-            .expect("a skeleton holds its genesis");
+        let change = document
+            .automerge
+            .get_change_by_hash(&automerge::ChangeHash(*document.genesis.bytes()))
+            .expect("every document holds its genesis");
         let ids = change.start_op().get()..;
         for (id, op) in ids.zip(change.decode().operations) {
             let sort = match op.action {

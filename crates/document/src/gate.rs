@@ -11,7 +11,9 @@
 //! 4. it can be applied to a copy that then saves, loads and reads the same;
 //! 5. on a relay, the kind allows what it did.
 //!
-//! A change that fails is refused alone: the honest ones of the same call still pass. Not here: who
+//! A change that fails is refused alone: the honest ones of the same call still pass. It runs on its caller's
+//! thread: as no change from outside makes a container, nothing nests deeper than the genesis laid it out, and half
+//! a phone's stack is enough (tested with 512 KiB). Not here: who
 //! may write into which scope (`relay-core`), or the log.
 
 mod form;
@@ -62,7 +64,8 @@ pub enum Verdict {
     Incomplete {
         /// The change.
         hash: ChangeHash,
-        /// What it waits for, sorted. A change refused in this call may be among them.
+        /// What it waits for, sorted: all, or the lowest [`MISSING_NAMED_MAX`](crate::MISSING_NAMED_MAX). A change refused in this
+        /// call may be among them.
         missing: Vec<ChangeHash>,
     },
     /// It breaks a rule and never enters.

@@ -34,6 +34,7 @@ pub use gate::{Incoming, Rule, Side, Verdict};
 pub use genesis::{Skeleton, genesis_hash};
 pub use kind::{IntentError, Kind, Kinds, Projection, Refusal, Stamp, Words};
 pub use limits::{
-    CHANGE_BYTES_MAX, CHANGE_OPS_MAX, DOCUMENT_BYTES_MAX, DOCUMENT_CHANGES_MAX, NESTING_MAX,
+    CHANGE_BYTES_MAX, CHANGE_OPS_MAX, DOCUMENT_BYTES_MAX, DOCUMENT_CHANGES_MAX, MISSING_NAMED_MAX,
+    NESTING_MAX,
 };
 pub use view::{Field, Origin, Provenance, Value, View};

@@ -32,3 +32,9 @@ pub const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
 ///
 /// Kinds use two or three levels. Bounded because a reader's stack is.
 pub const NESTING_MAX: usize = 16;
+
+/// Most changes that the verdict on an incomplete one names as missing.
+///
+/// Each of 10,000 changes in one frame may wait for one more than the change before it: named in full, they
+/// would take gigabytes.
+pub const MISSING_NAMED_MAX: usize = 64;

@@ -13,6 +13,7 @@ use super::history::History;
 use super::order::Candidate;
 use super::{Rule, Side, Verdict};
 use crate::document::load_automerge;
+use crate::limits::MISSING_NAMED_MAX;
 use crate::{Change, DOCUMENT_BYTES_MAX, DOCUMENT_CHANGES_MAX, Document, Provenance, View, read};
 
 pub(super) struct Trial<'a> {
@@ -76,7 +77,8 @@ impl<'a> Trial<'a> {
         verdicts: &mut [Option<Verdict>],
     ) -> Vec<&'c Candidate> {
         let mut ready = Vec::with_capacity(candidates.len());
-        // What each candidate waits for: nothing, or the first unknown change of each way back.
+        // What each candidate waits for: nothing, or the first unknown change of each way back, the lowest of
+        // many.
         let mut waits: BTreeMap<ChangeHash, Vec<ChangeHash>> = BTreeMap::new();
         for candidate in candidates {
             let mut missing = Vec::new();
@@ -89,6 +91,7 @@ impl<'a> Trial<'a> {
             }
             missing.sort_unstable();
             missing.dedup();
+            missing.truncate(MISSING_NAMED_MAX);
             let hash = candidate.sound.hash;
             if missing.is_empty() {
                 ready.push(*candidate);

@@ -5,18 +5,26 @@
 //! from its operations, as a hostile device can, and offered between two honest changes: it alone is refused,
 //! by a rule of its own.
 
+use std::thread;
+
 use automerge::ExpandedChange;
-use gridbeat_base::DeviceId;
+use gridbeat_base::{ChangeHash, DeviceId};
 use gridbeat_document::{
-    CHANGE_OPS_MAX, Change, Document, Incoming, ParseError, Rule, Side, Verdict, gate,
+    CHANGE_OPS_MAX, Change, Document, Incoming, MISSING_NAMED_MAX, ParseError, Rule, Side, Verdict,
+    gate,
 };
 use serde_json::{Value as Json, json};
+use sha2::{Digest as _, Sha256};
 
+use crate::forge::Forged;
 use crate::gate::refused;
 use crate::support::{Replica, VERSION, device, first, offer, sheet, unknown};
 
 /// The hostile device's actor.
 const ACTOR: &str = "03030303030303030303030303030303";
+
+/// Half of what a phone gives a thread.
+const STACK_BYTES: usize = 512 * 1024;
 
 /// 66 bytes that name ten million operations: decoded they take 4 GB.
 const OP_BOMB: &str = concat!(
@@ -250,18 +258,106 @@ fn a_time_that_no_clock_tells_is_refused_and_no_clock_is() {
 }
 
 #[test]
+fn a_number_at_the_end_of_all_numbers_is_refused() {
+    let scene = Scene::new();
+    for number in [0, u64::MAX] {
+        let mut forged = Forged::put(&scene.honest, "x");
+        (forged.seq, forged.start_op) = (number, scene.next_op);
+        forged = forged.column(0x01, &[1, 1]).column(0x02, &[1, 1]);
+        forged.others = vec![bytes_of(&scene.genesis_actor)];
+        scene.check("no number", &forged.bytes(), &Rule::WrongSequence);
+    }
+}
+
+#[test]
+fn a_restored_backup_that_counts_from_an_old_number_is_refused_beside_honest_work() {
+    let mut phone = Replica::new(1);
+    phone.edit(first());
+    let mut backup = Replica::new(1);
+    backup.receive(&phone.log);
+    let next = phone.edit(json!({"push": 1}));
+    // The backup goes on under the same actor, as no device of ours does.
+    backup.time = phone.time;
+    let twin = backup.edit(json!({"push": 2}));
+    let follower = backup.edit(json!({"push": 3}));
+    let mut colleague = Replica::new(2);
+    colleague.receive(&phone.log);
+    let honest = colleague.edit(json!({"field": ["title", "已补"]}));
+    for side in [Side::Device, Side::Relay] {
+        let mut document = Document::genesis(&sheet(), VERSION);
+        offer(&mut document, &phone.log[..1], side);
+        let incoming = [
+            from(&next, device(1)),
+            from(&twin, device(1)),
+            from(&follower, device(1)),
+            from(&honest, device(2)),
+        ];
+        let verdicts = gate::admit(&mut document, &incoming, side, &unknown);
+        assert_eq!(verdicts[0], Verdict::Admitted(next.clone()));
+        assert_eq!(refused(&verdicts[1]), &Rule::WrongSequence);
+        assert!(
+            matches!(&verdicts[2], Verdict::Incomplete { missing, .. } if *missing == [twin.hash]),
+            "{verdicts:?}"
+        );
+        assert_eq!(verdicts[3], Verdict::Admitted(honest.clone()));
+        let loaded = Document::load(&sheet(), VERSION, &document.save()).unwrap();
+        assert_eq!(loaded.view(&unknown), document.view(&unknown));
+    }
+}
+
+#[test]
 fn orphans_without_end_are_named_incomplete_and_none_is_kept() {
-    const ORPHANS: usize = 20_000;
-    let mut lost = Replica::new(2);
-    lost.edit(first());
-    let orphan = lost.edit(json!({"push": 1}));
+    const ORPHANS: u32 = 20_000;
+    let scene = Scene::new();
     let mut document = Document::genesis(&sheet(), VERSION);
-    let empty = document.save();
-    let incoming = vec![from(&orphan, device(2)); ORPHANS];
+    offer(&mut document, &scene.honest.log, Side::Device);
+    let before = document.save();
+    let orphans: Vec<_> = (0..ORPHANS).map(|it| orphan(&scene, it, None)).collect();
+    let incoming: Vec<_> = orphans.iter().map(|bytes| hostile(bytes)).collect();
     let verdicts = gate::admit(&mut document, &incoming, Side::Device, &unknown);
-    let waits = |verdict: &Verdict| matches!(verdict, Verdict::Incomplete { hash, .. } if *hash == orphan.hash);
+    let waits = |verdict: &Verdict| matches!(verdict, Verdict::Incomplete { missing, .. } if missing.len() == 1);
     assert!(verdicts.iter().all(waits));
-    assert_eq!(document.save(), empty);
+    assert_eq!(document.save(), before);
+}
+
+#[test]
+fn orphans_that_each_wait_for_more_name_a_bounded_number() {
+    const ORPHANS: u32 = 2_000;
+    let scene = Scene::new();
+    let mut document = Document::genesis(&sheet(), VERSION);
+    offer(&mut document, &scene.honest.log, Side::Relay);
+    let mut orphans: Vec<Vec<u8>> = Vec::new();
+    for number in 0..ORPHANS {
+        let last = orphans.last().map(|last| Change::parse(last).unwrap().hash);
+        orphans.push(orphan(&scene, number, last));
+    }
+    let incoming: Vec<_> = orphans.iter().map(|bytes| hostile(bytes)).collect();
+    let verdicts = gate::admit(&mut document, &incoming, Side::Relay, &unknown);
+    for verdict in verdicts {
+        let Verdict::Incomplete { missing, .. } = verdict else {
+            panic!("{verdict:?}");
+        };
+        assert!((1..=MISSING_NAMED_MAX).contains(&missing.len()));
+    }
+}
+
+/// Makes a change that waits for one that nobody has, and maybe for another orphan.
+fn orphan(scene: &Scene, number: u32, after: Option<ChangeHash>) -> Vec<u8> {
+    let mut forged = Forged::put(&scene.honest, "x");
+    forged = forged.column(0x01, &[1, 1]).column(0x02, &[1, 1]);
+    forged.others = vec![bytes_of(&scene.genesis_actor)];
+    let unknown = Sha256::digest(number.to_be_bytes()).to_vec();
+    forged.deps = vec![unknown];
+    forged.deps.extend(after.map(|hash| hash.bytes().to_vec()));
+    forged.deps.sort();
+    forged.bytes()
+}
+
+fn hostile(bytes: &[u8]) -> Incoming<'_> {
+    Incoming {
+        bytes,
+        author: device(3),
+    }
 }
 
 #[test]
@@ -294,18 +390,24 @@ fn what_is_compressed_is_never_unpacked() {
 }
 
 #[test]
-fn containers_in_containers_are_refused_however_deep() {
-    let scene = Scene::new();
-    for depth in [1, 17, 100, CHANGE_OPS_MAX as u64] {
-        let mut operations = Vec::new();
-        let mut inside = scene.container(1);
-        for level in 0..depth {
-            operations.push(json!({"action": "makeMap", "obj": inside, "key": "x", "pred": []}));
-            inside = format!("{}@{ACTOR}", scene.next_op + level);
+fn containers_in_containers_are_refused_however_deep_on_a_small_stack() {
+    // A phone's threads have 1 MiB; Automerge alone overflows that at 200 levels.
+    let check = || {
+        let scene = Scene::new();
+        for depth in [1, 17, 100, CHANGE_OPS_MAX as u64] {
+            let mut operations = Vec::new();
+            let mut inside = scene.container(1);
+            for level in 0..depth {
+                operations
+                    .push(json!({"action": "makeMap", "obj": inside, "key": "x", "pred": []}));
+                inside = format!("{}@{ACTOR}", scene.next_op + level);
+            }
+            let bytes = scene.forged(operations.into(), |_| ());
+            scene.check("maps in maps", &bytes, &Rule::ForbiddenOperation);
         }
-        let bytes = scene.forged(operations.into(), |_| ());
-        scene.check("maps in maps", &bytes, &Rule::ForbiddenOperation);
-    }
+    };
+    let thread = thread::Builder::new().stack_size(STACK_BYTES).spawn(check);
+    thread.unwrap().join().unwrap();
 }
 
 /// Makes a bomb name another number of rows, with the checksum that belongs to it.
@@ -344,7 +446,6 @@ fn with_rows(bomb: &[u8], rows: u32) -> Vec<u8> {
 
 /// Puts a change's head before its body.
 fn sealed(body: &[u8]) -> Vec<u8> {
-    use sha2::{Digest as _, Sha256};
     let mut hashed = vec![1];
     let mut length = body.len();
     while length > 0x7f {

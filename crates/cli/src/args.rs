@@ -297,6 +297,10 @@ pub(crate) struct SimArgs {
     /// Print every line of the trace: for one seed.
     #[arg(long)]
     pub(crate) trace: bool,
+    /// Play the first seed's script without other faults, once for every commit in it: whoever makes it dies just
+    /// before, and in another run just after it is durable.
+    #[arg(long, conflicts_with_all = ["seeds", "trace"])]
+    pub(crate) exhaustive: bool,
 }
 
 /// `gridbeat import`.

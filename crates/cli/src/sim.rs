@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use gridbeat_sim::{Options, Outcome};
+use gridbeat_sim::{Death, Options, Outcome};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
@@ -23,52 +23,21 @@ pub(crate) fn run(args: &SimArgs) -> anyhow::Result<Ending> {
     if args.trace {
         return trace(args);
     }
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let threads = args.threads.unwrap_or(cores).max(1);
-    let began = Instant::now();
-    let bar = ProgressBar::new(args.seeds);
-    if let Ok(style) =
-        ProgressStyle::with_template("{bar:32} {pos}/{len} seeds, {msg} ({eta} left)")
-    {
-        bar.set_style(style);
+    if args.exhaustive {
+        return exhaust(args);
     }
     let options = Options::default();
-    let next = AtomicU64::new(0);
-    let (sender, outcomes) = mpsc::channel::<Outcome>();
-    let (mut violations, mut simulated) = (0_u64, Duration::ZERO);
-    thread::scope(|scope| -> anyhow::Result<()> {
-        for _ in 0..threads {
-            let (sender, next, options) = (sender.clone(), &next, &options);
-            scope.spawn(move || {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= args.seeds {
-                        return;
-                    }
-                    let seed = args.first.wrapping_add(number);
-                    if sender.send(gridbeat_sim::run_twice(seed, options)).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        drop(sender);
-        for outcome in outcomes {
-            simulated += outcome.simulated * 2;
-            bar.inc(1);
-            if !outcome.violations.is_empty() {
-                violations += outcome.violations.len() as u64;
-                bar.suspend(|| tell(&outcome));
-            }
-            bar.set_message(format!("{violations} violations"));
-        }
-        Ok(())
-    })?;
-    bar.finish_and_clear();
-    let minutes = began.elapsed().as_secs_f64() / 60.0;
-    #[expect(clippy::cast_precision_loss, reason = "a count of seeds, for people")]
-    let per_minute = (args.seeds as f64 / minutes * 10.0).round() / 10.0;
-    let days = (simulated.as_secs_f64() / DAY_SECONDS * 100.0).round() / 100.0;
+    let began = Instant::now();
+    let sum = play(args, args.seeds, "seeds", |number| {
+        let seed = args.first.wrapping_add(number);
+        let outcome = gridbeat_sim::run_twice(seed, &options);
+        let replay = format!("gridbeat sim --first {seed} --seeds 1 --trace");
+        (outcome, replay)
+    });
+    let per_minute = per_minute(args.seeds, began);
+    // Each seed runs twice.
+    let days = (sum.simulated.as_secs_f64() * 2.0 / DAY_SECONDS * 100.0).round() / 100.0;
+    let violations = sum.violations;
     if args.json {
         print_json(&json!({
             "seeds": args.seeds, "first": args.first, "violations": violations,
@@ -80,14 +49,106 @@ pub(crate) fn run(args: &SimArgs) -> anyhow::Result<Ending> {
             args.seeds, args.first
         ))?;
     }
-    Ok(if violations == 0 {
-        Ending::Good
-    } else {
-        Ending::Failed
-    })
+    Ok(sum.ending())
 }
 
-fn tell(outcome: &Outcome) {
+/// Lets whoever makes a commit die by it, for every commit of one script.
+fn exhaust(args: &SimArgs) -> anyhow::Result<Ending> {
+    let seed = args.first;
+    let commits = gridbeat_sim::commits(seed);
+    let began = Instant::now();
+    let sum = play(args, commits * 2, "deaths", |number| {
+        let death = Death {
+            commit: number / 2 + 1,
+            is_durable: number % 2 == 1,
+        };
+        let replay = format!("the script of seed {seed} with {death:?}");
+        (gridbeat_sim::run_dying(seed, death), replay)
+    });
+    let (runs, violations) = (commits * 2, sum.violations);
+    let per_minute = per_minute(runs, began);
+    if args.json {
+        print_json(&json!({
+            "seed": seed, "commits": commits, "runs": runs, "violations": violations,
+            "runs_per_minute": per_minute,
+        }))?;
+    } else {
+        print(&format!(
+            "seed {seed}: {commits} commits, a death before and after each: {violations} violations"
+        ))?;
+    }
+    Ok(sum.ending())
+}
+
+/// What came of several runs.
+#[derive(Debug, Default)]
+struct Sum {
+    violations: u64,
+    simulated: Duration,
+}
+
+impl Sum {
+    const fn ending(&self) -> Ending {
+        if self.violations == 0 {
+            Ending::Good
+        } else {
+            Ending::Failed
+        }
+    }
+}
+
+fn per_minute(runs: u64, began: Instant) -> f64 {
+    let minutes = began.elapsed().as_secs_f64() / 60.0;
+    #[expect(clippy::cast_precision_loss, reason = "a count of runs, for people")]
+    let per_minute = runs as f64 / minutes;
+    (per_minute * 10.0).round() / 10.0
+}
+
+/// Plays so many runs over all cores, and tells of each that broke a promise how to play it again.
+fn play(
+    args: &SimArgs,
+    runs: u64,
+    what: &str,
+    run: impl Fn(u64) -> (Outcome, String) + Sync,
+) -> Sum {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let threads = args.threads.unwrap_or(cores).max(1);
+    let bar = ProgressBar::new(runs);
+    let template = format!("{{bar:32}} {{pos}}/{{len}} {what}, {{msg}} ({{eta}} left)");
+    if let Ok(style) = ProgressStyle::with_template(&template) {
+        bar.set_style(style);
+    }
+    let next = AtomicU64::new(0);
+    let (sender, outcomes) = mpsc::channel::<(Outcome, String)>();
+    let mut sum = Sum::default();
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            let (sender, next, run) = (sender.clone(), &next, &run);
+            scope.spawn(move || {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= runs || sender.send(run(number)).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        for (outcome, replay) in outcomes {
+            sum.simulated += outcome.simulated;
+            bar.inc(1);
+            if !outcome.violations.is_empty() {
+                sum.violations += outcome.violations.len() as u64;
+                bar.suspend(|| tell(&outcome, &replay));
+            }
+            bar.set_message(format!("{} violations", sum.violations));
+        }
+    });
+    bar.finish_and_clear();
+    sum
+}
+
+fn tell(outcome: &Outcome, replay: &str) {
     let seed = outcome.seed;
     eprint_line(&format!(
         "seed {seed}: {} violations",
@@ -96,9 +157,7 @@ fn tell(outcome: &Outcome) {
     for violation in outcome.violations.iter().take(TOLD_MAX) {
         eprint_line(&format!("  {violation}"));
     }
-    eprint_line(&format!(
-        "  replay: gridbeat sim --first {seed} --seeds 1 --trace"
-    ));
+    eprint_line(&format!("  replay: {replay}"));
 }
 
 fn eprint_line(line: &str) {
@@ -121,6 +180,7 @@ fn trace(args: &SimArgs) -> anyhow::Result<Ending> {
     if outcome.violations.is_empty() {
         return Ok(Ending::Good);
     }
-    tell(&outcome);
+    let replay = format!("gridbeat sim --first {} --seeds 1 --trace", args.first);
+    tell(&outcome, &replay);
     Ok(Ending::Failed)
 }

@@ -22,7 +22,7 @@ mod storm;
 mod trace;
 mod world;
 
-pub use options::{Canary, Faults, Options};
+pub use options::{Canary, Death, Faults, Options};
 pub use world::Tally;
 
 use core::time::Duration;
@@ -43,6 +43,8 @@ pub struct Outcome {
     pub tally: Tally,
     /// How much time passed in the simulated city.
     pub simulated: Duration,
+    /// How many commits devices and the relay made, or died at, after all was set up.
+    pub commits: u64,
     /// The lines of the trace, if they were asked for.
     pub lines: Vec<String>,
 }
@@ -72,6 +74,7 @@ pub fn run(seed: u64, options: &Options, keep_trace: bool) -> Outcome {
         violations: world.violations,
         tally: world.tally,
         simulated: storm + calm,
+        commits: world.doom.commits(),
         lines: world.trace.into_lines(),
     }
 }
@@ -86,6 +89,25 @@ pub fn run_twice(seed: u64, options: &Options) -> Outcome {
         ));
     }
     outcome
+}
+
+/// Returns how many commits devices and the relay make in the script of one seed, without any fault: at
+/// each of them whoever makes it may die, see [`run_dying`].
+pub fn commits(seed: u64) -> u64 {
+    run(seed, &quiet(None), false).commits
+}
+
+/// Runs the script of one seed with one death and no other fault.
+pub fn run_dying(seed: u64, death: Death) -> Outcome {
+    run(seed, &quiet(Some(death)), false)
+}
+
+fn quiet(death: Option<Death>) -> Options {
+    Options {
+        faults: Faults::none(),
+        death,
+        ..Options::default()
+    }
 }
 
 /// Files in memory where there are any: the simulator tests order and atomicity, not the disk.

@@ -3,8 +3,8 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use gridbeat_base::{
     ChangeHash, DeviceId, DocumentId, Install, Monotonic, Now, Random, Scope, WallTime,
@@ -14,39 +14,82 @@ use gridbeat_relay_core::SessionId;
 
 use crate::files::Files;
 use crate::network::Link;
+use crate::options::Death;
 
 /// 2026-06-01T00:00:00Z: the simulated city's clocks start here.
 pub(crate) const EPOCH: WallTime = WallTime(1_780_272_000_000);
 
 /// A countdown that makes one commit fail: the moment a phone or a server dies.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Fuse(Arc<AtomicU64>);
+pub(crate) struct Fuse {
+    left: Arc<AtomicU64>,
+    doom: Doom,
+}
 
 impl Fuse {
+    /// Makes one for a phone or the relay of a world.
+    pub(crate) fn of(doom: &Doom) -> Self {
+        Self {
+            left: Arc::default(),
+            doom: doom.clone(),
+        }
+    }
+
     /// Lets the `commits`-th commit from here fail; 0 for none.
     pub(crate) fn set(&self, commits: u64) {
-        self.0.store(commits, Ordering::Relaxed);
+        self.left.store(commits, Ordering::Relaxed);
     }
 
     /// Tells whether the fuse has burnt down since it was set.
     pub(crate) fn has_blown(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == u64::MAX
+        self.left.load(Ordering::Relaxed) == u64::MAX
     }
 
     /// Counts a commit; `false` if it is the one to fail, or comes after it.
     pub(crate) fn commit(&self) -> bool {
-        match self.0.load(Ordering::Relaxed) {
+        let left = self.left.load(Ordering::Relaxed);
+        if left == u64::MAX {
+            return false;
+        }
+        if let Some(death) = self.doom.count() {
+            self.left.store(u64::MAX, Ordering::Relaxed);
+            return death.is_durable;
+        }
+        match left {
             0 => true,
-            u64::MAX => false,
             1 => {
-                self.0.store(u64::MAX, Ordering::Relaxed);
+                self.left.store(u64::MAX, Ordering::Relaxed);
                 false
             }
             left => {
-                self.0.store(left - 1, Ordering::Relaxed);
+                self.left.store(left - 1, Ordering::Relaxed);
                 true
             }
         }
+    }
+}
+
+/// Counts the commits of a whole world, and lets whoever makes one of them die by it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Doom(Arc<Mutex<(u64, Option<Death>)>>);
+
+impl Doom {
+    /// Begins to count.
+    pub(crate) fn arm(&self, death: Option<Death>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (0, death);
+    }
+
+    /// Returns how many commits there were since.
+    pub(crate) fn commits(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Counts one; returns the death it is, if it is one.
+    fn count(&self) -> Option<Death> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.0 += 1;
+        let commits = state.0;
+        state.1.filter(|death| death.commit == commits)
     }
 }
 

@@ -16,6 +16,17 @@ pub struct Options {
     pub faults: Faults,
     /// A fault of our own that must be caught; `None` in honest runs.
     pub canary: Option<Canary>,
+    /// One commit at which whoever makes it dies, beside the deaths of the storm.
+    pub death: Option<Death>,
+}
+
+/// A death at one commit of the run.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Death {
+    /// Which commit, over all devices and the relay, counted from 1 once all is set up.
+    pub commit: u64,
+    /// Whether the commit reached the disk, of which nobody was told any more.
+    pub is_durable: bool,
 }
 
 impl Default for Options {
@@ -26,6 +37,7 @@ impl Default for Options {
             actions: 60,
             faults: Faults::all(),
             canary: None,
+            death: None,
         }
     }
 }

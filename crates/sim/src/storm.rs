@@ -11,7 +11,7 @@ use gridbeat_sync_protocol::{Entry, Frame};
 
 use crate::actions::{self, Wish};
 use crate::network::Link;
-use crate::node::Node;
+use crate::node::{Fuse, Node};
 use crate::options::Canary;
 use crate::world::{Event, World};
 
@@ -45,9 +45,11 @@ impl World {
             let link = Link::stormy(&mut self.random, faults.reordering, faults.cuts);
             self.nodes
                 .push(Node::new(root, number, scopes, link, &mut self.random));
+            self.nodes[number].fuse = Fuse::of(&self.doom);
             self.enrol(number, &BTreeMap::new());
             self.start_device(number);
         }
+        self.doom.arm(self.options.death);
         let storm_millis = u64::try_from(self.options.storm.as_millis()).unwrap_or(u64::MAX);
         for _ in 0..self.options.actions {
             let node = usize::try_from(self.random.below(device_count)).unwrap_or(0);

@@ -16,7 +16,7 @@ use gridbeat_relay_store::SqliteStore;
 
 use crate::files::Files;
 use crate::network::Network;
-use crate::node::{Fuse, Node};
+use crate::node::{Doom, Fuse, Node};
 use crate::options::Options;
 use crate::trace::Trace;
 
@@ -82,6 +82,7 @@ pub(crate) struct World {
     pub(crate) violations: Vec<String>,
     pub(crate) tally: Tally,
     pub(crate) trace: Trace,
+    pub(crate) doom: Doom,
     events: BTreeMap<(Duration, u64), Event>,
     next_event: u64,
 }
@@ -118,11 +119,12 @@ pub struct Tally {
 impl World {
     pub(crate) fn new(seed: u64, options: Options, root: &Path, keep_trace: bool) -> Self {
         let mut random = Random::from_number(seed);
+        let doom = Doom::default();
         let relay = RelayNode {
             files: Files::new(root.join("relay"), "relay.db"),
             core: None,
             store: None,
-            fuse: Fuse::default(),
+            fuse: Fuse::of(&doom),
             random: random.fork(),
             backup: None,
             life: 0,
@@ -144,6 +146,7 @@ impl World {
             violations: Vec::new(),
             tally: Tally::default(),
             trace: Trace::new(keep_trace),
+            doom,
             events: BTreeMap::new(),
             next_event: 0,
         };

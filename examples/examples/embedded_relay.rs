@@ -115,7 +115,7 @@ fn serve(
     let kinds = gridbeat_domain::kinds();
     let mut relay = Relay::new(relay::Config::default(), kinds, store.incarnation());
     let session = SessionId(1);
-    relay.connected(now(began), session, device);
+    relay.connected(now(began), session, device, None);
     while let Ok(bytes) = from_device.recv() {
         relay.handle_frame(now(began), session, decode(&bytes)?);
         while let Some(output) = relay.poll_output() {

@@ -121,7 +121,8 @@ impl Town {
         let seat = &mut self.seats[place];
         seat.device.connected(now)?;
         seat.session = Some(session);
-        self.relay.connected(now, session, seat.device.device());
+        self.relay
+            .connected(now, session, seat.device.device(), None);
         Ok(())
     }
 

@@ -172,7 +172,8 @@ impl<'b> BodyReader<'b> {
     }
 }
 
-fn kind<'b>(from: &mut Reader<'b>) -> Result<&'b str, DecodeError> {
+/// Reads a kind's name.
+pub(crate) fn kind<'b>(from: &mut Reader<'b>) -> Result<&'b str, DecodeError> {
     from.text("bytes of a kind's name", KIND_BYTES_MAX)
 }
 

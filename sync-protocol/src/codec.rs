@@ -15,7 +15,7 @@ use crate::wire::{Reader, Writer, check_count, number};
 use crate::{
     Ack, Applied, Close, Compare, CompareDocument, Compared, DecodeError, Feed, Frame, FrameKind,
     Grant, Hello, Push, Reason, Reconcile, ScopeGreeting, ScopeMark, Verdict, Versions, Welcome,
-    body, pack,
+    batch, body, pack,
 };
 
 /// Kinds of verdicts on the wire. A run of accepted changes is a bare number.
@@ -38,9 +38,14 @@ pub fn encode(frame: &Frame) -> Vec<u8> {
         Frame::Hello(hello) => write_hello(out.array(8).uint(kind), hello),
         Frame::Welcome(welcome) => write_welcome(out.array(5).uint(kind), welcome),
         Frame::Push(push) => {
-            out.array(5).uint(kind).uint(push.number).uint(push.after);
+            let sealed = usize::from(push.seal.is_some());
+            out.array(5 + sealed).uint(kind);
+            out.uint(push.number).uint(push.after);
             out.text(push.scope.as_str());
             pack::write(&mut out, &body::write_push(&push.documents));
+            if let Some(seal) = &push.seal {
+                batch::write_seal(&mut out, seal);
+            }
         }
         Frame::Ack(ack) => write_ack(out.array(6).uint(kind), ack),
         Frame::Feed(feed) => {
@@ -88,13 +93,13 @@ pub fn encode(frame: &Frame) -> Vec<u8> {
 pub fn decode(bytes: &[u8]) -> Result<Frame, DecodeError> {
     check_size(bytes.len(), DOCUMENT_FRAME_BYTES_MAX)?;
     let mut from = Reader::new(bytes);
-    let frame = from.variant(|from, kind| {
+    let frame = from.variant_of(|from, kind, after| {
         let kind = kind_of(kind).ok_or(DecodeError::UnknownFrame { kind })?;
         check_size(bytes.len(), bytes_max(kind))?;
         Ok(match kind {
             FrameKind::Hello => (7, Frame::Hello(read_hello(from)?)),
             FrameKind::Welcome => (4, Frame::Welcome(read_welcome(from)?)),
-            FrameKind::Push => (4, Frame::Push(read_push(from)?)),
+            FrameKind::Push => (after.clamp(4, 5), Frame::Push(read_push(from, after >= 5)?)),
             FrameKind::Ack => (5, Frame::Ack(read_ack(from)?)),
             FrameKind::Feed => (5, Frame::Feed(read_feed(from)?)),
             FrameKind::Applied => (2, Frame::Applied(read_applied(from)?)),
@@ -240,12 +245,16 @@ fn read_welcome(from: &mut Reader<'_>) -> Result<Welcome, DecodeError> {
     })
 }
 
-fn read_push(from: &mut Reader<'_>) -> Result<Push, DecodeError> {
+fn read_push(from: &mut Reader<'_>, may_be_sealed: bool) -> Result<Push, DecodeError> {
     Ok(Push {
         number: from.uint()?,
         after: from.uint()?,
         scope: from.scope()?,
         documents: body::read_push(&pack::read(from)?)?,
+        seal: match may_be_sealed {
+            true => from.optional(batch::read_seal)?,
+            false => None,
+        },
     })
 }
 

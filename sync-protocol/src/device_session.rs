@@ -23,7 +23,7 @@ use crate::limits::{
 };
 use crate::{
     Ack, Applied, Close, CloseReason, Compare, CompareDocument, Compared, Feed, Frame, Grant,
-    Hello, Push, PushDocument, Reconcile, RelayMisbehaved, SessionError, Verdict, Welcome,
+    Hello, Push, PushDocument, Reconcile, RelayMisbehaved, Seal, SessionError, Verdict, Welcome,
 };
 
 /// What a device's session takes in.
@@ -189,6 +189,22 @@ impl DeviceSession {
         scope: &Scope,
         documents: Vec<PushDocument>,
     ) -> Result<u64, SessionError> {
+        self.push_sealed(lane, scope, documents, None)
+    }
+
+    /// Sends changes of one scope with the device's signature; see [`Self::push`]. The seal is that of
+    /// [`BatchStatement::of_push`](crate::BatchStatement::of_push) over the same scope and documents.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::push`].
+    pub fn push_sealed(
+        &mut self,
+        lane: Lane,
+        scope: &Scope,
+        documents: Vec<PushDocument>,
+        seal: Option<Seal>,
+    ) -> Result<u64, SessionError> {
         self.check_open()?;
         let changes: usize = documents
             .iter()
@@ -225,6 +241,7 @@ impl DeviceSession {
             after,
             scope: scope.clone(),
             documents,
+            seal,
         };
         self.send(lane, Frame::Push(push));
         Ok(self.pushed)

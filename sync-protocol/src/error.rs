@@ -63,6 +63,12 @@ pub enum DecodeError {
         /// The number of the format.
         format: u64,
     },
+    /// A suite of signatures of a later version.
+    #[error("signature of unknown suite {suite}")]
+    UnknownSuite {
+        /// The number of the suite.
+        suite: u64,
+    },
     /// A pack says that it unpacks to more than is allowed.
     #[error("a pack of {bytes} bytes unpacked, where {max} are allowed")]
     PackTooLarge {
@@ -91,6 +97,7 @@ impl DecodeError {
             | Self::UnknownEntry { .. }
             | Self::UnknownVerdict { .. }
             | Self::UnknownPack { .. }
+            | Self::UnknownSuite { .. }
             | Self::PackTooLarge { .. }
             | Self::PackCorrupt => Remedy::Report,
         }

@@ -7,6 +7,8 @@ use gridbeat_base::{
     ChangeHash, DeviceId, Digest, DocumentId, Hlc, Incarnation, Install, Scope, WallTime,
 };
 
+use crate::Seal;
+
 /// One message between a device and a relay.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Frame {
@@ -122,6 +124,8 @@ pub struct Push {
     pub scope: Scope,
     /// The documents it changes.
     pub documents: Vec<PushDocument>,
+    /// The device's signature; `None` from a device without a signing key.
+    pub seal: Option<Seal>,
 }
 
 /// One document's changes in a push.

@@ -1,6 +1,7 @@
 //! The wire between devices and relays, and both ends of a session; carries opaque changes.
 //!
 //! - `frame`: every frame in one enum
+//! - `batch`, `key`: what a device signs of each push, and by which keys
 //! - `codec`, `body`, `pack`, `wire`: the bytes of frames, made and read there alone
 //! - `reader`: frames on a stream that carries many
 //! - `device_session`, `device_scope`: the device's end of a session
@@ -16,12 +17,14 @@
 //!
 //! Pure: no clock is read here, no I/O done, and nothing is kept beyond the limits.
 
+mod batch;
 mod body;
 mod codec;
 mod device_scope;
 mod device_session;
 mod error;
 mod frame;
+mod key;
 pub mod limits;
 mod misbehaved;
 mod pack;
@@ -35,6 +38,10 @@ mod version;
 mod weight;
 mod wire;
 
+pub use batch::{
+    BATCH_MARK_BYTES, BatchDocument, BatchHash, BatchMark, BatchProof, BatchStamp, BatchStatement,
+    Seal,
+};
 pub use codec::{decode, encode};
 pub use device_session::{DeviceInput, DeviceOutput, DeviceSession};
 pub use error::{CloseReason, DecodeError, SessionError};
@@ -43,6 +50,7 @@ pub use frame::{
     FeedChange, Frame, FrameKind, Grant, Held, Hello, Push, PushChange, PushDocument, Reason,
     Reconcile, ScopeGreeting, ScopeMark, Verdict, Versions, Welcome,
 };
+pub use key::{PublicKey, SIGNATURE_BYTES, SUITE, Signature, Signer};
 pub use misbehaved::{DeviceMisbehaved, RelayMisbehaved};
 pub use reader::{FrameReader, write_prefixed};
 pub use reconcile::{Item, ReconcileError, Reconciler, Step, respond};

@@ -177,6 +177,12 @@ pub enum DeviceMisbehaved {
         /// What would be out with this push.
         weight: usize,
     },
+    /// It sent a push without the signature that its certificate calls for.
+    #[error("push {0} is not signed")]
+    PushUnsigned(u64),
+    /// A push's signature is not that of the device's certified key.
+    #[error("push {0} does not have the signature of the device's certified key")]
+    PushSignature(u64),
     /// It said that it applied entries that were not sent to it.
     #[error("entry {seq} of scope {scope} was applied but not sent")]
     AppliedUnsent {
@@ -226,6 +232,8 @@ codes!(DeviceMisbehaved {
     Self::PushAfterLater { .. } => "push_after_later",
     Self::PushContent(_) => "push_content",
     Self::PushOverWindow { .. } => "push_over_window",
+    Self::PushUnsigned(_) => "push_unsigned",
+    Self::PushSignature(_) => "push_signature",
     Self::AppliedUnsent { .. } => "applied_unsent",
     Self::AppliedBackwards { .. } => "applied_backwards",
     Self::ReconcileNotGranted(_) => "reconcile_not_granted",

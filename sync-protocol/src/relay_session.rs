@@ -15,15 +15,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use gridbeat_base::{DeviceId, Incarnation, Lane, Monotonic, Scope, WallTime};
+use gridbeat_base::{DeviceId, Incarnation, Install, Lane, Monotonic, Scope, WallTime};
 
 use crate::device_session::check_size;
 use crate::limits::{FEED_ENTRIES_MAX, FEED_WEIGHT_MAX, FEED_WINDOW_BYTES, GREETING_TIMEOUT};
 use crate::relay_pushes::RelayPushes;
 use crate::relay_scope::RelayScope;
 use crate::{
-    Ack, Applied, Close, CloseReason, Compare, Compared, DeviceMisbehaved, Feed, Frame, Grant,
-    Hello, PushDocument, Reconcile, ScopeGreeting, SessionError, Versions, Welcome,
+    Ack, Applied, BatchProof, BatchStatement, Close, CloseReason, Compare, Compared,
+    DeviceMisbehaved, Feed, Frame, Grant, Hello, PublicKey, Push, PushDocument, Reconcile,
+    ScopeGreeting, SessionError, Versions, Welcome,
 };
 
 /// What a relay's session takes in.
@@ -57,6 +58,8 @@ pub enum RelayOutput {
         scope: Scope,
         /// The documents.
         documents: Vec<PushDocument>,
+        /// What proves who pushed them; signed if the device has a signing key.
+        proof: BatchProof,
     },
     /// The device has committed a scope's feed up to here; the window has opened.
     Applied {
@@ -89,7 +92,9 @@ enum State {
         version: u16,
     },
     /// Both may send.
-    Live,
+    Live {
+        install: Install,
+    },
     Ended,
 }
 
@@ -97,6 +102,8 @@ enum State {
 pub struct RelaySession {
     /// The device that the connection's certificate names.
     device: DeviceId,
+    /// The signing key in that certificate.
+    key: Option<PublicKey>,
     state: State,
     pushes: RelayPushes,
     /// The scopes granted at the welcome.
@@ -105,10 +112,12 @@ pub struct RelaySession {
 }
 
 impl RelaySession {
-    /// Begins a session with the device that the connection's certificate names.
-    pub fn new(now: Monotonic, device: DeviceId) -> Self {
+    /// Begins a session with the device that the connection's certificate names. If the certificate has
+    /// a signing key, every push must be signed by it; if not, none may be.
+    pub fn new(now: Monotonic, device: DeviceId, key: Option<PublicKey>) -> Self {
         Self {
             device,
+            key,
             state: State::Greeting {
                 deadline: now.plus(GREETING_TIMEOUT),
             },
@@ -124,7 +133,8 @@ impl RelaySession {
     ///
     /// # Errors
     ///
-    /// [`SessionError::NotOpen`] if no greeting waits for it: the session may have ended meanwhile.
+    /// [`SessionError::NotOpen`] if no greeting waits for it: the session may have ended meanwhile. A push
+    /// that was held may break a rule: that ends the session, as in [`Self::handle`].
     ///
     /// # Panics
     ///
@@ -163,11 +173,12 @@ impl RelaySession {
             time,
             scopes,
         };
+        let install = hello.install;
         self.scopes = granted;
-        self.state = State::Live;
+        self.state = State::Live { install };
         self.send(Lane::Control, Frame::Welcome(welcome));
-        self.release_pushes();
-        Ok(())
+        let result = self.release_pushes();
+        self.end_if_failed(result)
     }
 
     /// Answers a push, after the commit of what it says. The entries it names are from here on fed to
@@ -213,7 +224,7 @@ impl RelaySession {
     /// Returns the last entry of a scope's feed that went out: the feed goes on behind it. `None` while
     /// the scope is not fed.
     pub fn fed(&self, scope: &Scope) -> Option<u64> {
-        if !matches!(self.state, State::Live) {
+        if !matches!(self.state, State::Live { .. }) {
             return None;
         }
         self.scopes.get(scope)?.fed()
@@ -321,11 +332,7 @@ impl RelaySession {
             RelayInput::Frame(frame) => self.handle_frame(frame),
             RelayInput::Deadline => self.handle_deadline(now),
         };
-        if let Err(error) = &result {
-            self.send(Lane::Control, Frame::Close(error.close()));
-            self.end(CloseReason::Failed(error.clone()));
-        }
-        result
+        self.end_if_failed(result)
     }
 
     /// Returns the next thing to do, in order.
@@ -338,14 +345,16 @@ impl RelaySession {
     pub const fn next_deadline(&self) -> Option<Monotonic> {
         match &self.state {
             State::Greeting { deadline } => Some(*deadline),
-            State::Greeted { .. } | State::Live | State::Ended => None,
+            State::Greeted { .. } | State::Live { .. } | State::Ended => None,
         }
     }
 
     fn handle_deadline(&self, now: Monotonic) -> Result<(), SessionError> {
         match &self.state {
             State::Greeting { deadline } if *deadline <= now => Err(SessionError::GreetingTimedOut),
-            State::Greeting { .. } | State::Greeted { .. } | State::Live | State::Ended => Ok(()),
+            State::Greeting { .. } | State::Greeted { .. } | State::Live { .. } | State::Ended => {
+                Ok(())
+            }
         }
     }
 
@@ -359,13 +368,10 @@ impl RelaySession {
             (_, Frame::Push(push)) => {
                 // PROTOCOL 3.3: a push may overtake the greeting, on another stream; it waits.
                 self.pushes.accept(push)?;
-                if matches!(self.state, State::Live) {
-                    self.release_pushes();
-                }
-                Ok(())
+                self.release_pushes()
             }
             (State::Greeting { .. }, Frame::Hello(hello)) => self.handle_hello(hello),
-            (State::Greeted { .. } | State::Live, Frame::Hello(_)) => {
+            (State::Greeted { .. } | State::Live { .. }, Frame::Hello(_)) => {
                 Err(DeviceMisbehaved::GreetedTwice.into())
             }
             (
@@ -379,13 +385,13 @@ impl RelaySession {
                 State::Greeted { .. },
                 Frame::Applied(_) | Frame::Reconcile(_) | Frame::Compare(_),
             ) => Err(DeviceMisbehaved::TooEarly(kind).into()),
-            (State::Greeted { .. } | State::Live, Frame::Close(close)) => {
+            (State::Greeted { .. } | State::Live { .. }, Frame::Close(close)) => {
                 self.end(CloseReason::Peer(close));
                 Ok(())
             }
-            (State::Live, Frame::Applied(applied)) => self.handle_applied(applied),
-            (State::Live, Frame::Reconcile(reconcile)) => self.handle_reconcile(reconcile),
-            (State::Live, Frame::Compare(compare)) => self.handle_compare(compare),
+            (State::Live { .. }, Frame::Applied(applied)) => self.handle_applied(applied),
+            (State::Live { .. }, Frame::Reconcile(reconcile)) => self.handle_reconcile(reconcile),
+            (State::Live { .. }, Frame::Compare(compare)) => self.handle_compare(compare),
         }
     }
 
@@ -445,19 +451,50 @@ impl RelaySession {
         Ok(())
     }
 
-    /// Hands on every push whose turn it is.
-    fn release_pushes(&mut self) {
+    /// Hands on every push whose turn it is, once the device has greeted and was welcomed.
+    fn release_pushes(&mut self) -> Result<(), SessionError> {
+        let State::Live { install } = self.state else {
+            return Ok(());
+        };
         while let Some(push) = self.pushes.release() {
+            let proof = self.prove(install, &push)?;
             self.outputs.push_back(RelayOutput::Pushed {
                 number: push.number,
                 scope: push.scope,
                 documents: push.documents,
+                proof,
             });
         }
+        Ok(())
+    }
+
+    /// Makes a push's statement, and verifies its signature.
+    fn prove(&self, install: Install, push: &Push) -> Result<BatchProof, DeviceMisbehaved> {
+        let Push { scope, seal, .. } = push;
+        // PROTOCOL 4.10: a push is signed if and only if the device's certificate has a signing key.
+        let signed = match (self.key, seal) {
+            (Some(key), Some(seal)) => Some((key, seal.signature)),
+            (None, None) => None,
+            (Some(_), None) => return Err(DeviceMisbehaved::PushUnsigned(push.number)),
+            (None, Some(_)) => return Err(DeviceMisbehaved::PushSignature(push.number)),
+        };
+        let stamp = seal.map(|seal| seal.stamp).unwrap_or_default();
+        let documents = &push.documents;
+        BatchStatement::of_push(self.device, install, stamp, scope, documents)
+            .prove(signed)
+            .ok_or(DeviceMisbehaved::PushSignature(push.number))
+    }
+
+    fn end_if_failed(&mut self, result: Result<(), SessionError>) -> Result<(), SessionError> {
+        if let Err(error) = &result {
+            self.send(Lane::Control, Frame::Close(error.close()));
+            self.end(CloseReason::Failed(error.clone()));
+        }
+        result
     }
 
     const fn check_live(&self) -> Result<(), SessionError> {
-        if matches!(self.state, State::Live) {
+        if matches!(self.state, State::Live { .. }) {
             Ok(())
         } else {
             Err(SessionError::NotOpen)
@@ -479,7 +516,7 @@ impl std::fmt::Debug for RelaySession {
         let state = match self.state {
             State::Greeting { .. } => "greeting",
             State::Greeted { .. } => "greeted",
-            State::Live => "live",
+            State::Live { .. } => "live",
             State::Ended => "ended",
         };
         f.debug_struct("RelaySession")

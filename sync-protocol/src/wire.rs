@@ -178,13 +178,19 @@ impl<'b> Reader<'b> {
         &mut self,
         read: impl FnOnce(&mut Self, u64) -> Result<(u64, T), DecodeError>,
     ) -> Result<T, DecodeError> {
+        self.variant_of(|from, kind, _| read(from, kind))
+    }
+
+    /// As [`Self::variant`]; `read` also gets how many elements there are after the first.
+    pub(crate) fn variant_of<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self, u64, u64) -> Result<(u64, T), DecodeError>,
+    ) -> Result<T, DecodeError> {
         let count = self.array()?;
-        if count == 0 {
-            return Err(self.malformed());
-        }
+        let after = count.checked_sub(1).ok_or_else(|| self.malformed())?;
         let kind = self.uint()?;
-        let (known, value) = read(self, kind)?;
-        self.rest(count - 1, known, |_| Ok(value))
+        let (known, value) = read(self, kind, after)?;
+        self.rest(after, known, |_| Ok(value))
     }
 
     /// Reads a record whose length says what it holds: `read` gets the length, and returns how many
@@ -207,6 +213,11 @@ impl<'b> Reader<'b> {
             self.0.datatype(),
             Ok(Type::U8 | Type::U16 | Type::U32 | Type::U64)
         )
+    }
+
+    /// Returns whether a list or a record stands next.
+    pub(crate) fn is_array(&self) -> bool {
+        matches!(self.0.datatype(), Ok(Type::Array))
     }
 
     fn rest<T>(

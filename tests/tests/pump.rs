@@ -182,7 +182,7 @@ impl World {
         seat.session = Some(session);
         seat.device.connected(now).unwrap();
         let id = seat.device.device();
-        self.relay.connected(self.relay_now(), session, id);
+        self.relay.connected(self.relay_now(), session, id, None);
     }
 
     /// Cuts a device's link: what is under way to it is gone.

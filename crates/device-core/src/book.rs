@@ -9,6 +9,7 @@ use gridbeat_base::{Hlc, HlcClock, Incarnation, Monotonic, Now, Scope, WallTime}
 use rusqlite::Connection;
 
 use crate::StorageError;
+use crate::store::meta::BatchChain;
 use crate::store::scopes::ScopeRow;
 use crate::store::{meta, outbox, scopes};
 
@@ -26,6 +27,9 @@ pub(crate) struct Book {
     pub(crate) incarnation: Option<Incarnation>,
     pub(crate) scopes: BTreeMap<Scope, ScopeRow>,
     pub(crate) waiting: Totals,
+    /// The chain of signed batches. Numbers given since the last acknowledgement may be given again after
+    /// a crash, which does no harm.
+    pub(crate) batch: BatchChain,
     // What the file has of the clock and the offset, which may lag behind.
     clock_kept: Hlc,
     offset_kept_ms: Option<i64>,
@@ -55,6 +59,7 @@ impl Book {
                 changes: waiting.len() as u64,
                 bytes: waiting.iter().map(|row| row.size).sum(),
             },
+            batch: meta.batch,
             clock_kept: meta.hlc,
             offset_kept_ms: meta.relay_offset_ms,
         })
@@ -66,6 +71,9 @@ impl Book {
             if !before.scopes.values().any(|old| old == row) {
                 scopes::update(db, row)?;
             }
+        }
+        if self.batch.acknowledged != before.batch.acknowledged {
+            meta::put_batch(db, &self.batch)?;
         }
         if self.incarnation != before.incarnation
             && let Some(incarnation) = self.incarnation

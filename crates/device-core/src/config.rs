@@ -3,6 +3,7 @@
 use core::fmt;
 
 use gridbeat_base::{DeviceId, Install};
+use gridbeat_sync_protocol::Signer;
 
 /// Called before each commit; `false` makes that commit fail, as a dying disk would.
 pub type BeforeCommit = Box<dyn FnMut() -> bool + Send>;
@@ -14,6 +15,9 @@ pub struct Config {
     /// The installation: random, kept where backups do not reach. A file that meets another one was
     /// restored or cloned.
     pub install: Install,
+    /// Signs what is pushed: by the key in the device's certificate. `None` (the default) for a device
+    /// whose relay knows no such key; it is then not signed.
+    pub signer: Option<Signer>,
     /// Most bytes the database file may grow to; `None` for what the disk holds. Reaching it is the
     /// same as a full disk. Never below the size the file has.
     pub file_size_max_bytes: Option<u64>,
@@ -27,6 +31,7 @@ impl Config {
         Self {
             device,
             install,
+            signer: None,
             file_size_max_bytes: None,
             before_commit: None,
         }

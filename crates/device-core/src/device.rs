@@ -10,7 +10,7 @@ use gridbeat_base::{
     BlobHash, ChangeHash, DeviceId, DocumentId, Hlc, Install, Monotonic, Now, Random, Scope,
 };
 use gridbeat_document::{Actor, Kinds, Stamp};
-use gridbeat_sync_protocol::Grant;
+use gridbeat_sync_protocol::{Grant, Signer};
 use rusqlite::Connection;
 
 use crate::book::Book;
@@ -29,6 +29,7 @@ use crate::{
 pub struct Device {
     pub(crate) device: DeviceId,
     pub(crate) install: Install,
+    pub(crate) signer: Option<Signer>,
     pub(crate) kinds: Kinds,
     pub(crate) random: Random,
     pub(crate) store: Store,
@@ -68,6 +69,7 @@ impl Device {
         let Config {
             device,
             install,
+            signer,
             file_size_max_bytes,
             before_commit,
         } = config;
@@ -95,6 +97,7 @@ impl Device {
         Ok(Self {
             device,
             install,
+            signer,
             kinds,
             random,
             store,

@@ -83,6 +83,9 @@ impl Device {
             None => None,
         };
         let mut core_config = core::Config::new(device, install);
+        if let Some((_, bundle)) = &link {
+            core_config.signer = bundle.signer().map_err(gridbeat_link::TlsError::from)?;
+        }
         core_config.file_size_max_bytes = file_size_max_bytes;
         core_config.before_commit = before_commit;
 

@@ -8,6 +8,7 @@ use std::io;
 use std::path::Path;
 
 use gridbeat_base::{DeviceId, Redacted, Remedy, WallTime};
+use gridbeat_sync_protocol::Signer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::{Deserialize, Serialize};
@@ -121,6 +122,20 @@ impl DeviceBundle {
             .map_err(|_| BundleError::NotPem { field: "key" })
     }
 
+    /// Returns what signs the device's pushes: its private key, if that is an Ed25519 one. The relay finds
+    /// the other half in the certificate.
+    ///
+    /// # Errors
+    ///
+    /// When the bundle's key is none.
+    pub fn signer(&self) -> Result<Option<Signer>, BundleError> {
+        // Only this form, among those there are, holds such a key.
+        let PrivateKeyDer::Pkcs8(key) = self.private_key()? else {
+            return Ok(None);
+        };
+        Ok(Signer::from_pkcs8(key.secret_pkcs8_der()))
+    }
+
     fn check(&self) -> Result<(), BundleError> {
         if self.pins.is_empty() || self.pins.len() > BUNDLE_PINS_MAX {
             return Err(BundleError::Pins {
@@ -229,14 +244,18 @@ impl BundleError {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::device_uri;
+    use crate::{device_uri, key_of_certificate};
     use rcgen::{CertificateParams, KeyPair, SanType};
+
+    fn certified(device: DeviceId, key: &KeyPair) -> CertificateDer<'static> {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![SanType::URI(device_uri(device).try_into().unwrap())];
+        params.self_signed(key).unwrap().into()
+    }
 
     fn bundle(device: DeviceId, named: DeviceId) -> DeviceBundle {
         let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        params.subject_alt_names = vec![SanType::URI(device_uri(named).try_into().unwrap())];
-        let certificate: CertificateDer<'static> = params.self_signed(&key).unwrap().into();
+        let certificate = certified(named, &key);
         DeviceBundle {
             relay: "127.0.0.1:4433".into(),
             server_name: "relay.example".into(),
@@ -263,6 +282,25 @@ pub(crate) mod tests {
         assert!(
             !format!("{read:?}").contains("PRIVATE"),
             "the key is not printed"
+        );
+    }
+
+    #[test]
+    fn the_key_of_a_bundle_signs_for_the_certificate_beside_it() {
+        let device = DeviceId::from_bytes([3; 16]);
+        let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+        let certificate = certified(device, &key);
+        let mut bundle = bundle(device, device);
+        assert!(
+            bundle.signer().unwrap().is_none(),
+            "a key that only shakes hands"
+        );
+        assert_eq!(key_of_certificate(&bundle.certificates[0]), Ok(None));
+        bundle.key = Redacted::new(key.serialize_pem());
+        let signer = bundle.signer().unwrap().unwrap();
+        assert_eq!(
+            key_of_certificate(&certificate),
+            Ok(Some(signer.public_key()))
         );
     }
 

@@ -5,6 +5,7 @@
 //! device may do (the relay's own table).
 
 use gridbeat_base::{DeviceId, Remedy};
+use gridbeat_sync_protocol::PublicKey;
 use rustls::pki_types::CertificateDer;
 use webpki::EndEntityCert;
 
@@ -31,6 +32,19 @@ pub fn device_of_certificate(certificate: &CertificateDer<'_>) -> Result<DeviceI
         return Err(IdentityError::SeveralDevices);
     }
     Ok(device)
+}
+
+/// Reads the key that a certificate's owner signs pushes by; `None` if it is not an Ed25519 one.
+///
+/// # Errors
+///
+/// When it is no certificate.
+pub fn key_of_certificate(
+    certificate: &CertificateDer<'_>,
+) -> Result<Option<PublicKey>, IdentityError> {
+    let parsed =
+        EndEntityCert::try_from(certificate).map_err(|_| IdentityError::NotACertificate)?;
+    Ok(PublicKey::from_spki(&parsed.subject_public_key_info()))
 }
 
 /// Why a certificate names no device.

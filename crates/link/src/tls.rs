@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gridbeat_base::{DeviceId, Remedy};
-use gridbeat_sync_protocol::ALPN;
+use gridbeat_sync_protocol::{ALPN, PublicKey};
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
 use rustls::client::{
     ClientSessionMemoryCache, ClientSessionStore, Resumption, Tls12ClientSessionValue,
@@ -32,7 +32,7 @@ use rustls::time_provider::TimeProvider;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, NamedGroup, RootCertStore, ServerConfig};
 
-use crate::{BundleError, DeviceBundle, IdentityError, device_of_certificate};
+use crate::{BundleError, DeviceBundle, IdentityError, device_of_certificate, key_of_certificate};
 
 /// Sessions a relay remembers for resumption: 10,000 devices with two tickets each. One takes about
 /// 0.8 KB (a P-256 client certificate and a secret), so 16 MB when full; the oldest goes first, and
@@ -138,6 +138,15 @@ pub fn relay_tls(
     })
 }
 
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Identified {
+    /// The device.
+    pub device: DeviceId,
+    /// The key in its certificate that it signs pushes by, if there is one.
+    pub key: Option<PublicKey>,
+}
+
 impl RelayTls {
     /// Tells which device is at the other end, and verifies its certificate, resumed or not.
     ///
@@ -147,7 +156,7 @@ impl RelayTls {
     /// # Errors
     ///
     /// When the certificate is not, or no longer, good, or names no device.
-    pub fn identify(&self, connection: &quinn::Connection) -> Result<Option<DeviceId>, TlsError> {
+    pub fn identify(&self, connection: &quinn::Connection) -> Result<Option<Identified>, TlsError> {
         let Some(identity) = connection.peer_identity() else {
             return Ok(None);
         };
@@ -157,7 +166,10 @@ impl RelayTls {
         let (first, between) = chain.split_first().ok_or(IdentityError::NoCertificate)?;
         self.verifier
             .verify_client_cert(first, between, UnixTime::now())?;
-        Ok(Some(device_of_certificate(first)?))
+        Ok(Some(Identified {
+            device: device_of_certificate(first)?,
+            key: key_of_certificate(first)?,
+        }))
     }
 }
 

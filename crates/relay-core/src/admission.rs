@@ -6,6 +6,7 @@
 //! yet, and nobody has been told.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use gridbeat_base::{ChangeHash, DeviceId, DocumentId, Scope, WallTime};
 use gridbeat_document::{Change, Incoming, Kinds, Provenance, Verdict as GateVerdict};
@@ -38,8 +39,8 @@ pub(crate) struct Judged {
     pub(crate) scope: Scope,
     pub(crate) attached: Vec<bool>,
     pub(crate) verdicts: Vec<Verdict>,
-    /// The place of its first entry among the batch's entries of its scope.
-    pub(crate) first: Option<usize>,
+    /// The places of its entries among the batch's entries of its scope.
+    pub(crate) entries: Range<usize>,
 }
 
 /// What a device may still use up in this cycle.
@@ -112,6 +113,7 @@ impl Admission<'_> {
             number,
             scope,
             documents,
+            proof: _,
         } = &taken.push;
         let names: Vec<_> = documents.iter().map(named).collect();
         // All of these before the push's own entries, which have to be dense.
@@ -133,7 +135,7 @@ impl Admission<'_> {
             scope: scope.clone(),
             attached,
             verdicts,
-            first: (after > before).then_some(before),
+            entries: before..after,
         }
     }
 
@@ -147,6 +149,7 @@ impl Admission<'_> {
                 .collect(),
             scopes: self.entries,
             refused: self.refused,
+            pushes: Vec::new(),
             marks: Vec::new(),
         }
     }

@@ -6,8 +6,10 @@
 //! writers of a database server cannot lock each other out.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use gridbeat_base::{ChangeHash, DeviceId, Digest, DocumentId, Install, Scope, WallTime};
+use gridbeat_sync_protocol::{BatchProof, Verdict};
 
 use crate::RecordFields;
 
@@ -22,6 +24,8 @@ pub struct Batch {
     pub scopes: BTreeMap<Scope, Vec<NewEntry>>,
     /// The changes that were not admitted, for the quarantine.
     pub refused: Vec<RefusedChange>,
+    /// The pushes it answers, in the order they were judged, with what proves who pushed them.
+    pub pushes: Vec<AnsweredPush>,
     /// Where devices stand, as far as it became known since the last batch.
     pub marks: Vec<Mark>,
 }
@@ -115,6 +119,23 @@ pub struct RefusedChange {
     pub code: String,
     /// Its bytes; empty if the device has used up its room in the quarantine.
     pub bytes: Vec<u8>,
+}
+
+/// A push and the relay's answer to it, to be put on record beside what it changed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AnsweredPush {
+    /// The device that pushed.
+    pub device: DeviceId,
+    /// What was pushed, and the device's signature if it has a key.
+    pub proof: BatchProof,
+    /// Whether the device came from another life of the database.
+    pub recovers: bool,
+    /// The scope it was pushed in.
+    pub scope: Scope,
+    /// The places of its entries among the batch's entries of that scope.
+    pub entries: Range<usize>,
+    /// One verdict for each change.
+    pub verdicts: Vec<Verdict>,
 }
 
 /// Where a device stands, for operators: who has not synced, and since when.

@@ -20,7 +20,9 @@ use crate::reasons::{RETRY_AFTER_DENIED, STORAGE_FAILED, STORAGE_FULL};
 use crate::relay::{Relay, Waiting};
 use crate::session::SessionId;
 use crate::working::Working;
-use crate::{Answer, Batch, Output, PlaceError, Rights, StoreFault, StoredDocument, Task};
+use crate::{
+    Answer, AnsweredPush, Batch, Output, PlaceError, Rights, StoreFault, StoredDocument, Task,
+};
 
 /// The time in which the documents that a device begins are counted.
 const HOUR: Duration = Duration::from_secs(3600);
@@ -285,13 +287,17 @@ impl Relay {
             let result = done.ok_or(PlaceError::UnknownDocument);
             judgement.placed.push((placing.clone(), result));
         }
+        let mut answered = Vec::new();
         for taken in &gathered.pushes {
-            judgement.judged.push(admission.judge(taken));
+            let judged = admission.judge(taken);
+            answered.extend(on_record(taken, &judged));
+            judgement.judged.push(judged);
         }
         judgement.quarantine = std::mem::take(&mut admission.allowances.quarantine);
         judgement.begun = std::mem::take(&mut admission.begun);
         judgement.recovered = admission.recovered;
-        let batch = admission.into_batch();
+        let mut batch = admission.into_batch();
+        batch.pushes = answered;
         let entries = batch.scopes.iter();
         judgement.entries = entries
             .map(|(it, entries)| (it.clone(), entries.len() as u64))
@@ -323,7 +329,7 @@ impl Relay {
 
     fn commit(&mut self, now: Now, gathered: Gathered, mut batch: Batch, judged: Judgement) {
         let mut judgement = judged;
-        if batch.documents.is_empty() && batch.refused.is_empty() {
+        if batch.documents.is_empty() && batch.refused.is_empty() && batch.pushes.is_empty() {
             // Nothing to write: whatever is known was durable before.
             self.tell(now, judgement, &BTreeMap::new());
             return;
@@ -377,9 +383,8 @@ impl Relay {
             }
         }
         for judged in judgement.judged {
-            let first_seq = judged
-                .first
-                .map(|first| first_seqs[&judged.scope] + first as u64);
+            let first_seq = (!judged.entries.is_empty())
+                .then(|| first_seqs[&judged.scope] + judged.entries.start as u64);
             self.count(&judged.verdicts);
             self.acknowledge(now, judged, first_seq, judgement.received);
         }
@@ -461,4 +466,22 @@ impl Relay {
             result,
         });
     }
+}
+
+/// Returns what is put on record of a push: of a signed one always, since its device names it in the
+/// next; of another only if it had an effect.
+fn on_record(taken: &Taken, judged: &Judged) -> Option<AnsweredPush> {
+    let proof = &taken.push.proof;
+    let has_effect = judged.verdicts.iter().any(|verdict| match verdict {
+        Verdict::Accepted | Verdict::Refused(_) => true,
+        Verdict::Known | Verdict::Incomplete => false,
+    });
+    (proof.signed.is_some() || has_effect).then(|| AnsweredPush {
+        device: taken.device,
+        proof: proof.clone(),
+        recovers: taken.recovers,
+        scope: judged.scope.clone(),
+        entries: judged.entries.clone(),
+        verdicts: judged.verdicts.clone(),
+    })
 }

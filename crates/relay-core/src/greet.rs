@@ -11,7 +11,8 @@ use gridbeat_base::{Now, Scope};
 use gridbeat_sync_protocol::{Grant, Hello, ScopeGreeting, ScopeMark, limits::SCOPES_MAX};
 
 use crate::reasons::{
-    DEVICE_REVOKED, DEVICE_UNKNOWN, GRANTS_CHANGED, RETRY_AFTER_DENIED, STORAGE_FAILED, Why,
+    DEVICE_KEY_MISSING, DEVICE_REVOKED, DEVICE_UNKNOWN, GRANTS_CHANGED, RETRY_AFTER_DENIED,
+    STORAGE_FAILED, Why,
 };
 use crate::relay::{Relay, Waiting};
 use crate::{Answer, Greeting, Output, Right, Rights, ScopePosition, SessionId, StoreFault, Task};
@@ -76,12 +77,16 @@ impl Relay {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        if let Some(why) = denial(&greeting.rights) {
+        let forgot_key = greeting.signs && !session.signs;
+        let why = denial(&greeting.rights).or_else(|| forgot_key.then_some(DEVICE_KEY_MISSING));
+        if let Some(why) = why {
             self.counters.sessions_denied += 1;
             self.close(now, id, why.close(RETRY_AFTER_DENIED));
             return;
         }
-        let Greeting { rights, mut scopes } = greeting;
+        let Greeting {
+            rights, mut scopes, ..
+        } = greeting;
         for position in &mut scopes {
             let later = meanwhile.get(&position.scope).copied().unwrap_or(0);
             position.head = position.head.max(later);
@@ -114,6 +119,8 @@ impl Relay {
             .protocol
             .welcome(self.incarnation, now.wall, greetings)
         {
+            // It may be the device's fault: a push that was held until here.
+            self.failed(now, id, &error);
             self.close_internal(now, id, &error);
             return;
         }

@@ -31,7 +31,8 @@ mod task;
 mod working;
 
 pub use batch::{
-    Batch, DocumentState, DocumentWrite, EntryKind, Mark, NewChange, NewEntry, RefusedChange,
+    AnsweredPush, Batch, DocumentState, DocumentWrite, EntryKind, Mark, NewChange, NewEntry,
+    RefusedChange,
 };
 pub use config::Config;
 pub use counters::Counters;

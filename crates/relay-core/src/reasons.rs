@@ -91,6 +91,11 @@ pub(crate) const DEVICE_REVOKED: Why = Why::new(
     "this device is no longer allowed; please ask the operator",
     "本设备的使用权限已被撤销，请联系管理员",
 );
+pub(crate) const DEVICE_KEY_MISSING: Why = Why::new(
+    "device_key_missing",
+    "this device signs what it sends, but its certificate has no signing key; please enrol it again",
+    "本设备应对上传内容签名，但其证书没有签名密钥，请重新登记设备",
+);
 pub(crate) const GRANTS_CHANGED: Why = Why::new(
     "grants_changed",
     "what this device may do has changed; connecting again",

@@ -15,7 +15,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use gridbeat_base::{DeviceId, DocumentId, Incarnation, Monotonic, Now, Scope};
 use gridbeat_document::Kinds;
-use gridbeat_sync_protocol::{Close, CloseReason, Frame, RelayInput, RelayOutput, SessionError};
+use gridbeat_sync_protocol::{
+    Close, CloseReason, Frame, PublicKey, RelayInput, RelayOutput, SessionError,
+};
 
 use crate::cycle::{Cycle, Placing};
 use crate::fan::Fan;
@@ -104,14 +106,21 @@ impl Relay {
         }
     }
 
-    /// Takes in a new connection of a device, as its certificate names it. What it may do is looked
-    /// up when it greets.
+    /// Takes in a new connection of a device, as its certificate names it, with the signing key in that
+    /// certificate: every push must then be signed by it. What the device may do is looked up when it
+    /// greets.
     ///
     /// # Panics
     ///
     /// If the session's name was given out before and is open.
-    pub fn connected(&mut self, now: Now, session: SessionId, device: DeviceId) {
-        let new = Session::new(now.monotonic, device);
+    pub fn connected(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        device: DeviceId,
+        key: Option<PublicKey>,
+    ) {
+        let new = Session::new(now.monotonic, device, key);
         let old = self.sessions.insert(session, new);
         assert!(old.is_none(), "the shell gives out each name once");
         self.counters.sessions_opened += 1;
@@ -295,12 +304,17 @@ impl Relay {
         let Some(open) = self.sessions.get_mut(&session) else {
             return;
         };
-        // An error has ended the session already; its words and its end are among the outputs.
-        if let Err(error) = open.protocol.handle(now.monotonic, input) {
-            tracing::debug!(session = session.0, %error, "a session ended");
-            if matches!(error, SessionError::DeviceMisbehaved(_)) {
-                self.counters.sessions_misbehaved += 1;
-            }
+        match open.protocol.handle(now.monotonic, input) {
+            Ok(()) => self.settle(now, session),
+            Err(error) => self.failed(now, session, &error),
+        }
+    }
+
+    /// Takes in that an error has ended a session: its words and its end are among its outputs.
+    pub(crate) fn failed(&mut self, now: Now, session: SessionId, error: &SessionError) {
+        tracing::debug!(session = session.0, %error, "a session ended");
+        if matches!(error, SessionError::DeviceMisbehaved(_)) {
+            self.counters.sessions_misbehaved += 1;
         }
         self.settle(now, session);
     }
@@ -322,12 +336,14 @@ impl Relay {
                     number,
                     scope,
                     documents,
+                    proof,
                 } => {
                     self.counters.pushes += 1;
                     open.pending.push_back(PendingPush {
                         number,
                         scope,
                         documents,
+                        proof,
                     });
                     self.ready.insert(session);
                 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use gridbeat_base::{ChangeHash, DeviceId, DocumentId, Install, Monotonic, Scope};
-use gridbeat_sync_protocol::{PushDocument, RelaySession, ScopeMark};
+use gridbeat_sync_protocol::{BatchProof, PublicKey, PushDocument, RelaySession, ScopeMark};
 
 use crate::Rights;
 use crate::config::QUARANTINE_BYTES_MAX;
@@ -16,6 +16,8 @@ pub struct SessionId(pub u64);
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) device: DeviceId,
+    /// Whether the device's certificate has a signing key.
+    pub(crate) signs: bool,
     pub(crate) protocol: RelaySession,
     /// The installation that greeted.
     pub(crate) install: Option<Install>,
@@ -54,6 +56,7 @@ pub(crate) struct PendingPush {
     pub(crate) number: u64,
     pub(crate) scope: Scope,
     pub(crate) documents: Vec<PushDocument>,
+    pub(crate) proof: BatchProof,
 }
 
 impl PendingPush {
@@ -70,10 +73,11 @@ impl PendingPush {
 }
 
 impl Session {
-    pub(crate) fn new(now: Monotonic, device: DeviceId) -> Self {
+    pub(crate) fn new(now: Monotonic, device: DeviceId, key: Option<PublicKey>) -> Self {
         Self {
             device,
-            protocol: RelaySession::new(now, device),
+            signs: key.is_some(),
+            protocol: RelaySession::new(now, device, key),
             install: None,
             clock_offset_ms: 0,
             rights: None,

@@ -172,6 +172,8 @@ impl Rights {
 pub struct Greeting {
     /// What the device may do.
     pub rights: Rights,
+    /// Whether the device has a signing key on record.
+    pub signs: bool,
     /// Each scope the device named, in that order, then each other one it is granted.
     pub scopes: Vec<ScopePosition>,
 }

@@ -10,9 +10,11 @@ use gridbeat_relay_core::{
     Answer, Batch, DocumentState, DocumentWrite, EntryKind, Mark, NewEntry, RefusedChange,
     StoreFault,
 };
+use gridbeat_sync_protocol::Signer;
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use crate::error::{damaged, fault};
+use crate::evidence;
 use crate::value::{digest, from_sql, heads_to_sql, to_sql};
 
 /// `feed.what`: the document enters, with its changes up to `feed.change`.
@@ -22,8 +24,12 @@ pub(crate) const DETACH: i64 = 2;
 /// `feed.what`: the document has the change `feed.change`.
 pub(crate) const CHANGE: i64 = 3;
 
-/// Writes a whole batch.
-pub(crate) fn commit(tx: &Transaction<'_>, batch: &Batch) -> Result<Answer, StoreFault> {
+/// Writes a whole batch. What it does is receipted by `signer`, if there is one.
+pub(crate) fn commit(
+    tx: &Transaction<'_>,
+    batch: &Batch,
+    signer: Option<&Signer>,
+) -> Result<Answer, StoreFault> {
     let mut scopes = BTreeMap::new();
     let mut documents = BTreeMap::new();
     for (document, write) in &batch.documents {
@@ -42,16 +48,20 @@ pub(crate) fn commit(tx: &Transaction<'_>, batch: &Batch) -> Result<Answer, Stor
         }
         documents.insert(*document, id);
     }
-    let mut first_seqs = BTreeMap::new();
+    let mut fed = BTreeMap::new();
     for (scope, entries) in &batch.scopes {
         let id = scope_id(tx, &mut scopes, scope)?;
-        first_seqs.insert(scope.clone(), put_entries(tx, id, entries, &documents)?);
+        fed.insert(scope.clone(), put_entries(tx, id, entries, &documents)?);
     }
     for refused in &batch.refused {
         put_refused(tx, refused, batch.received).map_err(fault)?;
     }
     marks(tx, &batch.marks)?;
-    Ok(Answer::Committed { first_seqs })
+    evidence::record(tx, signer, batch, &fed)?;
+    let first_seqs = fed.into_iter().map(|(scope, fed)| (scope, fed.first));
+    Ok(Answer::Committed {
+        first_seqs: first_seqs.collect(),
+    })
 }
 
 /// Writes where devices stand.
@@ -186,13 +196,24 @@ fn put_state(
     Ok(())
 }
 
-/// Adds entries to a scope's feed and returns the first one's sequence number.
+/// What was added to one scope's feed.
+#[derive(Debug)]
+pub(crate) struct Fed {
+    /// The scope's number in this file.
+    pub(crate) scope: i64,
+    /// The sequence number of the first entry.
+    pub(crate) first: u64,
+    /// The scope's digest after each entry.
+    pub(crate) digests: Vec<Digest>,
+}
+
+/// Adds entries to a scope's feed.
 fn put_entries(
     tx: &Transaction<'_>,
     scope: i64,
     entries: &[NewEntry],
     documents: &BTreeMap<DocumentId, i64>,
-) -> Result<u64, StoreFault> {
+) -> Result<Fed, StoreFault> {
     let (head, before): (i64, [u8; 16]) = tx
         .prepare_cached("UPDATE scope SET head = head + ?2 WHERE id = ?1 RETURNING head, digest")
         .and_then(|mut update| {
@@ -203,19 +224,17 @@ fn put_entries(
         .map_err(fault)?;
     let mut digest = digest(before);
     let first = head - to_sql(entries.len() as u64) + 1;
+    let mut digests = Vec::new();
     let mut insert = tx
         .prepare_cached("INSERT INTO feed VALUES (?1, ?2, ?3, ?4, ?5, ?6)")
         .map_err(fault)?;
     for (seq, entry) in (first..).zip(entries) {
         digest = digest.plus(entry.delta);
+        digests.push(digest);
         let document = documents
             .get(&entry.document)
             .ok_or_else(|| damaged("an entry names a document that its batch does not"))?;
-        let (what, change) = match entry.what {
-            EntryKind::Attach { upto } => (ATTACH, upto),
-            EntryKind::Detach => (DETACH, 0),
-            EntryKind::Change { n } => (CHANGE, n),
-        };
+        let (what, change) = entry_columns(entry.what);
         insert
             .execute(params![
                 scope,
@@ -230,7 +249,20 @@ fn put_entries(
     tx.prepare_cached("UPDATE scope SET digest = ?2 WHERE id = ?1")
         .and_then(|mut update| update.execute(params![scope, digest.bytes()]))
         .map_err(fault)?;
-    from_sql(first)
+    Ok(Fed {
+        scope,
+        first: from_sql(first)?,
+        digests,
+    })
+}
+
+/// Returns what an entry has in `feed.what` and `feed.change`.
+pub(crate) const fn entry_columns(what: EntryKind) -> (i64, u64) {
+    match what {
+        EntryKind::Attach { upto } => (ATTACH, upto),
+        EntryKind::Detach => (DETACH, 0),
+        EntryKind::Change { n } => (CHANGE, n),
+    }
 }
 
 /// Finds a scope's number, or gives it one.

@@ -3,20 +3,27 @@
 //! - [`Store`]: does the tasks of `gridbeat-relay-core`, each in one transaction
 //! - [`Registry`]: the devices a relay knows, and what they may do
 //! - [`SqliteStore`], [`SqliteReader`]: both in one SQLite file
+//! - [`Archive`], [`AuditReport`]: what verifies the evidence in such a file
 //! - [`conformance`]: what any backend must do, as assertions
 
+mod audit;
 mod commit;
 pub mod conformance;
 mod console;
 mod error;
+mod evidence;
 mod lineage;
 mod read;
+mod receipt;
 mod registry;
 mod schema;
 mod sqlite;
 mod store;
 mod value;
 
+pub use audit::{
+    Archive, AuditError, AuditReport, COVERED, DeviceAccount, FINDINGS_MAX, Finding, Segment,
+};
 pub use console::{RecordFilter, RefusedRow, ScopeRow};
 pub use error::OpenError;
 pub use registry::DeviceRow;

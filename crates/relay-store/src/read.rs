@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::commit::{ATTACH, CHANGE, DETACH};
 use crate::error::{damaged, fault};
+use crate::evidence;
 use crate::lineage::Lineage;
 use crate::value::{
     clamp_to_sql, digest, document, from_sql, heads_from_sql, schema_version, scope, to_sql,
@@ -95,7 +96,11 @@ fn greet(
             scopes.push(position(connection, scope, 0)?);
         }
     }
-    Ok(Greeting { rights, scopes })
+    Ok(Greeting {
+        rights,
+        signs: evidence::has_key(connection, device)?,
+        scopes,
+    })
 }
 
 fn position(

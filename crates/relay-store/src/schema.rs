@@ -10,7 +10,9 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(crate) const APPLICATION_ID: i32 = 0x4742_5259;
 
 /// One step a version; a file at version `n` lacks the steps from `n` on.
-const STEPS: [&str; 1] = ["
+const STEPS: [&str; 2] = [TABLES, EVIDENCE];
+
+const TABLES: &str = "
 CREATE TABLE meta (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     incarnation BLOB NOT NULL,
@@ -126,7 +128,63 @@ CREATE TABLE refused (
     bytes BLOB NOT NULL,
     UNIQUE (device, document, hash, code)
 ) STRICT;
-"];
+";
+
+// Who pushed what, by signature, and the relay's own signed account of it (`evidence`). What is once
+// written to the log is never changed by the relay; the triggers keep other hands from it that do not
+// mean to. Whoever means to can drop a trigger: the signatures are for that.
+const EVIDENCE: &str = "
+CREATE TABLE device_key (
+    device BLOB NOT NULL,
+    suite INTEGER NOT NULL,
+    key BLOB NOT NULL,
+    first_seen INTEGER NOT NULL,          -- the receipt of its first batch
+    PRIMARY KEY (device, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE batch (
+    id INTEGER PRIMARY KEY,               -- dense, in the order of the first receipts
+    hash BLOB NOT NULL UNIQUE,
+    device BLOB NOT NULL,
+    statement BLOB NOT NULL,
+    signature BLOB NOT NULL               -- empty if the device has no key
+) STRICT;
+
+CREATE TABLE receipt (
+    id INTEGER PRIMARY KEY,               -- dense
+    statement BLOB NOT NULL,
+    signature BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE chain (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    receipts INTEGER NOT NULL,            -- how many there are
+    last BLOB NOT NULL,                   -- hash of the last
+    incarnation BLOB NOT NULL,            -- as the last receipt that begins a segment has it
+    key BLOB NOT NULL
+) STRICT;
+
+CREATE TRIGGER device_key_stays BEFORE UPDATE ON device_key
+BEGIN SELECT RAISE(ABORT, 'keys of devices are only added to'); END;
+CREATE TRIGGER device_key_kept BEFORE DELETE ON device_key
+BEGIN SELECT RAISE(ABORT, 'keys of devices are only added to'); END;
+CREATE TRIGGER batch_stays BEFORE UPDATE ON batch
+BEGIN SELECT RAISE(ABORT, 'batches are only added to'); END;
+CREATE TRIGGER batch_kept BEFORE DELETE ON batch
+BEGIN SELECT RAISE(ABORT, 'batches are only added to'); END;
+CREATE TRIGGER receipt_stays BEFORE UPDATE ON receipt
+BEGIN SELECT RAISE(ABORT, 'receipts are only added to'); END;
+CREATE TRIGGER receipt_kept BEFORE DELETE ON receipt
+BEGIN SELECT RAISE(ABORT, 'receipts are only added to'); END;
+CREATE TRIGGER change_stays BEFORE UPDATE ON change
+BEGIN SELECT RAISE(ABORT, 'the log of changes is only added to'); END;
+CREATE TRIGGER change_kept BEFORE DELETE ON change
+BEGIN SELECT RAISE(ABORT, 'the log of changes is only added to'); END;
+CREATE TRIGGER feed_stays BEFORE UPDATE ON feed
+BEGIN SELECT RAISE(ABORT, 'feeds are only added to'); END;
+CREATE TRIGGER feed_kept BEFORE DELETE ON feed
+BEGIN SELECT RAISE(ABORT, 'feeds are only added to'); END;
+";
 
 /// The version this program writes.
 pub(crate) fn newest() -> i32 {

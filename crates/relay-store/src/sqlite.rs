@@ -13,15 +13,16 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use gridbeat_base::{Incarnation, Random};
+use gridbeat_base::{Incarnation, Random, WallTime};
 use gridbeat_relay_core::{Answer, StoreFault, Task};
+use gridbeat_sync_protocol::Signer;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
 
 use crate::error::fault;
 use crate::lineage::{Seen, SideFile};
 use crate::value::{from_sql, to_sql};
-use crate::{OpenError, Store, commit, read, schema};
+use crate::{OpenError, Store, commit, evidence, read, schema};
 
 /// SQLite's page cache for each connection. With it the relay stays under 64 MB whatever is stored.
 const CACHE_KIB: i64 = 8 * 1024;
@@ -47,6 +48,9 @@ pub struct StoreOptions {
     /// The file may grow to this size; beyond it a write fails with [`StoreFault::Full`]. `None`
     /// (the default) for as far as the disk goes.
     pub file_size_max_bytes: Option<u64>,
+    /// Who signs the receipts of what is committed, from when on. `None` (the default) for a store that
+    /// commits nothing, or keeps no evidence; one that has kept it once asks for it ever after.
+    pub receipts: Option<(Signer, WallTime)>,
     /// Asked before each commit; `false` makes that commit fail as a dying disk would. `None` (the
     /// default) outside of simulations.
     pub before_commit: Option<Box<dyn FnMut() -> bool + Send>>,
@@ -56,6 +60,7 @@ impl fmt::Debug for StoreOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StoreOptions")
             .field("file_size_max_bytes", &self.file_size_max_bytes)
+            .field("receipts", &self.receipts.is_some())
             .field("before_commit", &self.before_commit.is_some())
             .finish()
     }
@@ -68,6 +73,7 @@ pub struct SqliteStore {
     incarnation: Incarnation,
     // Invariant: names the lineage inside the database. `None` after it could not be written.
     side: Option<SideFile>,
+    receipts: Option<(Signer, WallTime)>,
 }
 
 impl fmt::Debug for SqliteStore {
@@ -87,9 +93,10 @@ impl SqliteStore {
     /// [`OpenError`]; the file is then as it was.
     pub fn open(
         path: &Path,
-        options: StoreOptions,
+        mut options: StoreOptions,
         random: &mut Random,
     ) -> Result<Self, OpenError> {
+        let receipts = options.receipts.take();
         let unusable = |source| OpenError::Unusable {
             path: path.to_owned(),
             source,
@@ -107,8 +114,10 @@ impl SqliteStore {
             path: path.to_owned(),
             incarnation: Incarnation::new([0; 16]),
             side: None,
+            receipts,
         };
         store.settle_incarnation(seen, random)?;
+        store.begin_segment()?;
         Ok(store)
     }
 
@@ -126,6 +135,7 @@ impl SqliteStore {
     /// [`OpenError`]; the incarnation is then unchanged, or changes at the next opening.
     pub fn new_incarnation(&mut self, random: &mut Random) -> Result<Incarnation, OpenError> {
         self.settle_incarnation(None, random)?;
+        self.begin_segment()?;
         Ok(self.incarnation)
     }
 
@@ -229,6 +239,24 @@ impl SqliteStore {
         Ok(connection)
     }
 
+    /// Begins another segment of receipts if the life of the database or the key is another one.
+    fn begin_segment(&mut self) -> Result<(), OpenError> {
+        let Some((signer, at)) = self.receipts.clone() else {
+            return Ok(());
+        };
+        let incarnation = self.incarnation;
+        let begins = evidence::must_begin(&self.connection, incarnation, &signer).and_then(|due| {
+            if due {
+                self.write(|tx| evidence::begin(tx, incarnation, &signer, at))?;
+            }
+            Ok(())
+        });
+        begins.map_err(|source| OpenError::Database {
+            path: self.path.clone(),
+            source,
+        })
+    }
+
     /// Goes on with the incarnation inside the database, or begins another if it is not the
     /// database that `seen` speaks of.
     fn settle_incarnation(
@@ -281,7 +309,11 @@ impl SqliteStore {
 impl Store for SqliteStore {
     fn run(&mut self, task: &Task) -> Result<Answer, StoreFault> {
         match task {
-            Task::Commit(batch) => self.write(|tx| commit::commit(tx, batch)),
+            Task::Commit(batch) => {
+                let receipts = self.receipts.clone();
+                let signer = receipts.as_ref().map(|(signer, _)| signer);
+                self.write(|tx| commit::commit(tx, batch, signer))
+            }
             Task::Marks(marks) => {
                 self.write(|tx| commit::marks(tx, marks))?;
                 Ok(Answer::Marked)

@@ -18,9 +18,10 @@ use gridbeat_base::{DeviceId, Random, Redacted, Remedy, WallTime};
 use gridbeat_link::{
     DeviceBundle, ENDPOINT_KEY_BYTES, EndpointKey, device_uri, read_private, write_private,
 };
+use gridbeat_sync_protocol::Signer;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, SanType,
+    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, SanType,
 };
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -45,6 +46,7 @@ const ROOT: &str = "root";
 const NEXT: &str = "next";
 const RELAY: &str = "relay";
 const ENDPOINT_KEY: &str = "endpoint.key";
+const RECEIPT_KEY: &str = "receipt.key";
 const SERVER_NAME: &str = "server-name";
 
 /// The certificate authority of one relay.
@@ -64,6 +66,8 @@ pub struct RelayIdentity {
     pub key: PrivateKeyDer<'static>,
     /// The key its connection ids follow from.
     pub endpoint: EndpointKey,
+    /// Who signs its receipts.
+    pub receipts: Signer,
 }
 
 impl Authority {
@@ -149,16 +153,8 @@ impl Authority {
             fs::write(self.dir.join(pem_name(RELAY)), certificate.pem())?;
             fs::write(&due, now.plus(RELAY_LIFETIME / 2).millis().to_string())?;
         }
-        let endpoint = self.dir.join(ENDPOINT_KEY);
-        if !endpoint.exists() {
-            write_private(&endpoint, &random.bytes::<ENDPOINT_KEY_BYTES>())?;
-        }
-        let endpoint: [u8; ENDPOINT_KEY_BYTES] =
-            read_private(&endpoint)?
-                .try_into()
-                .map_err(|_| AuthorityError::Damaged {
-                    file: ENDPOINT_KEY.to_owned(),
-                })?;
+        let endpoint = self.secret::<ENDPOINT_KEY_BYTES>(ENDPOINT_KEY, random)?;
+        let receipts = self.secret(RECEIPT_KEY, random)?;
         Ok(RelayIdentity {
             certificates: vec![read_certificate(&self.dir, RELAY)?],
             key: PrivateKeyDer::from_pem_slice(&read_private(&self.dir.join(key_name(RELAY)))?)
@@ -166,6 +162,23 @@ impl Authority {
                     file: key_name(RELAY),
                 })?,
             endpoint: EndpointKey::from_bytes(endpoint),
+            receipts: Signer::from_seed(&receipts),
+        })
+    }
+
+    /// Reads a secret of its own file; draws it first if there is none.
+    fn secret<const N: usize>(
+        &self,
+        name: &str,
+        random: &mut Random,
+    ) -> Result<[u8; N], AuthorityError> {
+        let path = self.dir.join(name);
+        if !path.exists() {
+            write_private(&path, &random.bytes::<N>())?;
+        }
+        let secret = read_private(&path)?.try_into();
+        secret.map_err(|_| AuthorityError::Damaged {
+            file: name.to_owned(),
         })
     }
 
@@ -244,7 +257,13 @@ impl Authority {
         let root = fs::read_to_string(self.dir.join(pem_name(ROOT)))?;
         let issuer = Issuer::from_ca_cert_pem(&root, root_key)?;
 
-        let key = KeyPair::generate()?;
+        // A device signs what it pushes by the same key (`PROTOCOL.md`, 4.10).
+        let algorithm = if usage == ExtendedKeyUsagePurpose::ClientAuth {
+            &PKCS_ED25519
+        } else {
+            &PKCS_ECDSA_P256_SHA256
+        };
+        let key = KeyPair::generate_for(algorithm)?;
         let mut params = params(name, now, lifetime);
         params.subject_alt_names = alternative_names.into();
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -342,7 +361,7 @@ impl AuthorityError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gridbeat_link::{device_of_certificate, device_tls, relay_tls};
+    use gridbeat_link::{device_of_certificate, device_tls, key_of_certificate, relay_tls};
 
     const NOW: WallTime = WallTime(1_790_000_000_000);
     const NAME: &str = "relay.gridbeat";
@@ -370,6 +389,9 @@ mod tests {
             .unwrap();
         assert_eq!(device_of_certificate(&bundle.certificates[0]), Ok(device()));
         device_tls(&bundle).unwrap();
+        let signer = bundle.signer().unwrap().unwrap();
+        let certified = key_of_certificate(&bundle.certificates[0]);
+        assert_eq!(certified, Ok(Some(signer.public_key())));
         let identity = authority
             .relay_identity(NOW, &mut Random::from_number(1))
             .unwrap();

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gridbeat_base::{DeviceId, DocumentId, Scope};
-use gridbeat_link::{Clock, Event, Frames};
+use gridbeat_link::{Clock, Event, Frames, Identified};
 use gridbeat_relay_core::{
     Answer, Counters, Output, PlaceError, Relay, SessionId, StoreFault, TaskId,
 };
@@ -30,7 +30,7 @@ pub(crate) enum Input {
     /// A device has connected, as its certificate says.
     Up {
         session: u64,
-        device: DeviceId,
+        identified: Identified,
         frames: Frames,
     },
     /// Something happened on a connection.
@@ -135,7 +135,7 @@ impl Brain {
         match input {
             Input::Up {
                 session,
-                device,
+                identified: Identified { device, key },
                 frames,
             } => {
                 let session = SessionId(session);
@@ -145,7 +145,7 @@ impl Brain {
                     seen: 0,
                 };
                 self.sessions.insert(session, open);
-                self.relay.connected(now, session, device);
+                self.relay.connected(now, session, device, key);
             }
             Input::Link(session, event) => self.handle_event(SessionId(session), event),
             Input::Answer(task, result) => {

@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use gridbeat_base::DeviceId;
-use gridbeat_link::{Frames, Outage, RelayTls, Role, Traffic, close, relay_transport};
+use gridbeat_link::{Frames, Identified, Outage, RelayTls, Role, Traffic, close, relay_transport};
 use quinn::{Connection, Endpoint, Incoming, ServerConfig, ZeroRttAccepted};
 use tokio::sync::mpsc;
 
@@ -101,7 +100,7 @@ impl Listener {
         let shaking = self.identify(incoming, Arc::new(config));
         let shaking = tokio::time::timeout(HANDSHAKE_MAX, shaking).await;
         drop(handshake);
-        let Ok(Some((connection, device))) = shaking else {
+        let Ok(Some((connection, identified))) = shaking else {
             return;
         };
         if self.counts.connections.load(Ordering::Relaxed) > self.connections_max {
@@ -124,7 +123,7 @@ impl Listener {
         );
         let up = Input::Up {
             session,
-            device,
+            identified,
             frames,
         };
         if self.inputs.send(up).await.is_ok() {
@@ -138,7 +137,7 @@ impl Listener {
         &self,
         incoming: Incoming,
         config: Arc<ServerConfig>,
-    ) -> Option<(Connection, DeviceId)> {
+    ) -> Option<(Connection, Identified)> {
         let mut connecting = incoming.accept_with(config).ok()?;
         // The device's first message has been read then, and with it its ticket.
         connecting.handshake_data().await.ok()?;
@@ -146,7 +145,7 @@ impl Listener {
             unreachable!("a server may always send early")
         };
         match self.device_of(&connection, complete).await {
-            Ok(device) => Some((connection, device?)),
+            Ok(identified) => Some((connection, identified?)),
             Err(error) => {
                 self.counts.unidentified.fetch_add(1, Ordering::Relaxed);
                 tracing::info!(%error, "a connection without a usable certificate");
@@ -166,7 +165,7 @@ impl Listener {
         &self,
         connection: &Connection,
         complete: ZeroRttAccepted,
-    ) -> Result<Option<DeviceId>, gridbeat_link::TlsError> {
+    ) -> Result<Option<Identified>, gridbeat_link::TlsError> {
         if let Some(device) = self.tls.identify(connection)? {
             self.counts.resumed.fetch_add(1, Ordering::Relaxed);
             return Ok(Some(device));

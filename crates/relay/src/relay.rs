@@ -161,7 +161,14 @@ impl Files {
             tls: relay_tls(authority.roots(), identity.certificates, identity.key)?,
             authority,
             key: identity.endpoint,
-            store: SqliteStore::open(&config.database(), StoreOptions::default(), &mut random)?,
+            store: SqliteStore::open(
+                &config.database(),
+                StoreOptions {
+                    receipts: Some((identity.receipts, now)),
+                    ..StoreOptions::default()
+                },
+                &mut random,
+            )?,
         })
     }
 }

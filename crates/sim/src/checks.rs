@@ -35,6 +35,26 @@ impl World {
         self.check_saved();
         self.check_equal();
         self.check_grants();
+        self.check_evidence();
+    }
+
+    /// The relay's evidence verifies, and leaves no change without a receipt: none that was acknowledged
+    /// is missing from the log, and of the log there is nothing that receipts do not account for.
+    fn check_evidence(&mut self) {
+        let Some(store) = &self.relay.store else {
+            return;
+        };
+        let violations = match store.audit() {
+            Ok(report) if report.before == (0, 0) => {
+                let findings = report.findings.iter();
+                findings.map(|it| format!("evidence: {it}")).collect()
+            }
+            Ok(_) => vec!["evidence: changes without a receipt".to_owned()],
+            Err(error) => vec![format!("evidence: {error}")],
+        };
+        for violation in violations {
+            self.violate(violation);
+        }
     }
 
     fn check_in_sync(&mut self) {

@@ -9,6 +9,7 @@ use gridbeat_relay_core::SessionId;
 use gridbeat_sync_protocol::{Frame, decode, encode};
 
 use crate::network::Fate;
+use crate::node::signer;
 use crate::world::{Event, World};
 
 /// How long a phone waits at most before it dials again.
@@ -62,7 +63,8 @@ impl World {
         self.nodes[node].session = Some(session);
         let now = self.relay_now();
         let device = self.nodes[node].device;
-        self.relay_do(|relay| relay.connected(now, session, device));
+        let key = Some(signer(device).public_key());
+        self.relay_do(|relay| relay.connected(now, session, device, key));
         self.device_do(node, |core, now| core.connected(now));
     }
 

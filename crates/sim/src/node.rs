@@ -11,6 +11,7 @@ use gridbeat_base::{
 };
 use gridbeat_device_core::{Config, Device, OpenError};
 use gridbeat_relay_core::SessionId;
+use gridbeat_sync_protocol::Signer;
 
 use crate::files::Files;
 use crate::network::Link;
@@ -159,6 +160,7 @@ impl Node {
         self.fuse.set(0);
         let fuse = self.fuse.clone();
         let mut config = Config::new(self.device, self.install);
+        config.signer = Some(signer(self.device));
         config.before_commit = Some(Box::new(move || fuse.commit()));
         let random = self.random.fork();
         let now = self.now(time);
@@ -171,4 +173,11 @@ impl Node {
         )?);
         Ok(())
     }
+}
+
+/// Returns the key of a phone, and of its copies: it follows from the device, and so from the seed.
+pub(crate) fn signer(device: DeviceId) -> Signer {
+    let mut seed = [0; 32];
+    seed[..16].copy_from_slice(device.bytes());
+    Signer::from_seed(&seed)
 }

@@ -6,12 +6,15 @@ use std::collections::{BTreeMap, VecDeque};
 use gridbeat_base::{Monotonic, Now, WallTime};
 use gridbeat_relay_core::{self as relay_core, Relay, SessionId, Task, TaskId};
 use gridbeat_relay_store::{SqliteStore, Store as _, StoreOptions};
-use gridbeat_sync_protocol::{Frame, Verdict, decode, encode};
+use gridbeat_sync_protocol::{Frame, Signer, Verdict, decode, encode};
 
 use crate::network::{Fate, Link};
-use crate::node::EPOCH;
+use crate::node::{EPOCH, signer};
 use crate::options::Canary;
 use crate::world::{Event, World};
+
+/// The key that the simulated relay signs its receipts by, in every life.
+const RECEIPT_KEY: [u8; 32] = [0x52; 32];
 
 /// How long a disk takes for a task at most.
 const DISK_MICROS_MAX: u64 = 8_000;
@@ -32,6 +35,7 @@ impl World {
         self.relay.fuse.set(0);
         let fuse = self.relay.fuse.clone();
         let options = StoreOptions {
+            receipts: Some((Signer::from_seed(&RECEIPT_KEY), self.relay_now().wall)),
             before_commit: Some(Box::new(move || fuse.commit())),
             ..StoreOptions::default()
         };
@@ -237,7 +241,8 @@ impl World {
         }
         self.tally.replays += 1;
         let now = self.relay_now();
-        self.relay_do(|relay| relay.connected(now, replay, device));
+        let key = Some(signer(device).public_key());
+        self.relay_do(|relay| relay.connected(now, replay, device, key));
         for (index, bytes) in flight.into_iter().enumerate() {
             let wait = Duration::from_millis(1 + index as u64 + self.random.below(50));
             self.after(wait, Event::Up(replay, bytes));

@@ -4,9 +4,10 @@ use gridbeat_base::{
     ChangeHash, DeviceId, Digest, DocumentId, Hlc, Incarnation, Install, Scope, WallTime,
 };
 use gridbeat_sync_protocol::{
-    Ack, Applied, Close, Compare, CompareDocument, Compared, ComparedDocument, Entry, Feed,
-    FeedChange, Frame, Grant, Held, Hello, Push, PushChange, PushDocument, Reason, Reconcile,
-    ScopeGreeting, ScopeMark, Verdict, Versions, Welcome,
+    Ack, Applied, BatchMark, BatchStamp, Close, Compare, CompareDocument, Compared,
+    ComparedDocument, Entry, Feed, FeedChange, Frame, Grant, Held, Hello, Push, PushChange,
+    PushDocument, Reason, Reconcile, ScopeGreeting, ScopeMark, Seal, Signature, Verdict, Versions,
+    Welcome,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -153,14 +154,37 @@ fn pushes() -> impl Strategy<Value = Frame> {
         schema_version,
         changes,
     });
-    (any::<[u64; 2]>(), scopes(), vec(pushed, 0..6)).prop_map(|(numbers, scope, documents)| {
-        Frame::Push(Push {
-            number: numbers[0],
-            after: numbers[1],
-            scope,
-            documents,
-        })
-    })
+    let pushed = vec(pushed, 0..6);
+    (any::<[u64; 2]>(), scopes(), pushed, option::of(seals())).prop_map(
+        |(numbers, scope, documents, seal)| {
+            Frame::Push(Push {
+                number: numbers[0],
+                after: numbers[1],
+                scope,
+                documents,
+                seal,
+            })
+        },
+    )
+}
+
+fn seals() -> impl Strategy<Value = Seal> {
+    let previous = option::of(any::<[u8; 20]>().prop_map(BatchMark::from_bytes));
+    let signature = any::<[u8; 32]>().prop_map(|half| {
+        let whole = [half, half].concat().try_into();
+        Signature::from_bytes(whole.unwrap())
+    });
+    (any::<[u64; 2]>(), times(), previous, signature).prop_map(
+        |([number, clock], wall, previous, signature)| Seal {
+            stamp: BatchStamp {
+                number,
+                clock: Hlc::from_bits(clock),
+                wall,
+                previous,
+            },
+            signature,
+        },
+    )
 }
 
 fn acks() -> impl Strategy<Value = Frame> {

@@ -3,8 +3,9 @@
 use gridbeat_base::{Lane, WallTime};
 use gridbeat_sync_protocol::limits::{GREETING_TIMEOUT, PUSHES_OUT_MAX, RECONCILE_ROUNDS_MAX};
 use gridbeat_sync_protocol::{
-    Applied, CloseReason, Compare, CompareDocument, Compared, Feed, Frame, Grant, Push,
-    PushDocument, Reconcile, RelayInput, RelayOutput, RelaySession, SessionError, Versions,
+    Applied, BatchProof, BatchStatement, CloseReason, Compare, CompareDocument, Compared,
+    DeviceMisbehaved, Feed, Frame, Grant, Push, PushDocument, Reconcile, RelayInput, RelayOutput,
+    RelaySession, SessionError, Signer, Versions, encode,
 };
 
 use crate::support::*;
@@ -59,7 +60,21 @@ fn push(number: u64, after: u64, documents: Vec<PushDocument>) -> Frame {
         after,
         scope: scope("a"),
         documents,
+        seal: None,
     })
+}
+
+/// A session with device 1 that has a signing key, which greeted and was welcomed.
+fn signing_relay() -> RelaySession {
+    let key = signer().public_key();
+    let mut session = RelaySession::new(NOW, device(1), Some(key));
+    send(&mut session, hello_a()).unwrap();
+    let scopes = vec![greeting("a", 10)];
+    session
+        .welcome(incarnation(9), WallTime(0), scopes)
+        .unwrap();
+    relay_outputs(&mut session);
+    session
 }
 
 fn small(number: u64) -> Frame {
@@ -412,4 +427,74 @@ fn the_relays_own_slips_are_told_and_change_nothing() {
         Err(SessionError::NotOpen)
     );
     assert_eq!(early.feed_room(&scope("a")), 0);
+}
+
+#[test]
+fn a_device_with_a_signing_key_signs_every_push() {
+    let key = signer();
+    let one = || vec![push_document(1, 100)];
+    let good = || sealed(&key, 1, one());
+    check("push_unsigned", signing_relay(), vec![small(1)]);
+    let signed = |push| Frame::Push(push);
+    let other = Signer::from_seed(&[9; 32]);
+    let by_other = signed(sealed(&other, 1, one()));
+    check("push_signature", signing_relay(), vec![by_other]);
+    // Where the certificate has no key, nobody could say whose signature it is.
+    check("push_signature", live_relay(), vec![signed(good())]);
+    let mut forged = vec![good(); 6];
+    forged[0].scope = scope("b");
+    forged[1].documents = vec![push_document(1, 101)];
+    forged[2].documents = vec![push_document(2, 100)];
+    forged[3].documents[0].changes[0].recovered_from = Some(device(3));
+    forged[4].seal.as_mut().unwrap().stamp.number = 8;
+    forged[5].seal.as_mut().unwrap().stamp.previous = None;
+    for forged in forged {
+        check("push_signature", signing_relay(), vec![signed(forged)]);
+    }
+}
+
+#[test]
+fn a_signed_push_comes_out_with_what_proves_it() {
+    let push = sealed(&signer(), 1, vec![push_document(1, 100)]);
+    let mut session = signing_relay();
+    send(&mut session, Frame::Push(push.clone())).unwrap();
+    let outputs = relay_outputs(&mut session);
+    let [RelayOutput::Pushed { proof, .. }] = outputs.as_slice() else {
+        panic!("{outputs:?}");
+    };
+    let seal = push.seal.unwrap();
+    assert_eq!(proof.signed, Some((signer().public_key(), seal.signature)));
+    let again = BatchProof::of_bytes(proof.statement.clone(), proof.signed);
+    assert!(again == *proof && again.is_good());
+    let statement = BatchStatement::from_bytes(&proof.statement).unwrap();
+    assert_eq!((statement.device, statement.stamp), (device(1), seal.stamp));
+    let named = push.documents[0].changes[0].hash();
+    assert_eq!(statement.documents[0].changes, [(named, None)]);
+    assert_eq!(statement.to_bytes(), proof.statement);
+}
+
+#[test]
+fn a_forged_push_that_overtook_the_greeting_ends_the_session_at_the_welcome() {
+    let mut session = RelaySession::new(NOW, device(1), Some(signer().public_key()));
+    send(&mut session, small(1)).unwrap();
+    send(&mut session, hello_a()).unwrap();
+    relay_outputs(&mut session);
+    let welcomed = session.welcome(incarnation(9), WallTime(0), vec![greeting("a", 10)]);
+    let unsigned = SessionError::DeviceMisbehaved(DeviceMisbehaved::PushUnsigned(1));
+    assert_eq!(welcomed, Err(unsigned.clone()));
+    let last = relay_outputs(&mut session).pop();
+    assert_eq!(
+        last,
+        Some(RelayOutput::Closed(CloseReason::Failed(unsigned)))
+    );
+}
+
+#[test]
+fn a_signature_costs_a_push_of_one_change_little() {
+    let signed = sealed(&signer(), 1, vec![push_document(1, 100)]);
+    let mut unsigned = signed.clone();
+    unsigned.seal = None;
+    let size = |push| encode(&Frame::Push(push)).len();
+    let growth = size(signed) - size(unsigned);
+    assert!(growth <= 104, "{growth} bytes");
 }

@@ -1,12 +1,12 @@
 //! Frames as bytes: they come back as they were, and no bytes do harm.
 
-use gridbeat_base::{DeviceId, DocumentId, Random, WallTime};
+use gridbeat_base::{DeviceId, DocumentId, Hlc, Random, WallTime};
 use gridbeat_sync_protocol::limits::{
     DOCUMENT_FRAME_BYTES_MAX, FEED_WEIGHT_MAX, FRAME_BYTES_MAX, PUSH_CHANGES_MAX, PUSH_WEIGHT_MAX,
 };
 use gridbeat_sync_protocol::{
-    Ack, Compared, ComparedDocument, DecodeError, Entry, Frame, Held, Push, PushDocument, Reason,
-    Verdict, decode, encode,
+    Ack, BatchMark, BatchStamp, Compared, ComparedDocument, DecodeError, Entry, Frame, Held, Push,
+    PushDocument, Reason, Seal, Signature, Verdict, decode, encode,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -92,6 +92,15 @@ fn what_is_within_its_weight_fits_its_frame_however_badly_it_compresses() {
         after: u64::MAX,
         scope: scope(&"s".repeat(64)),
         documents,
+        seal: Some(Seal {
+            stamp: BatchStamp {
+                number: u64::MAX,
+                clock: Hlc::from_bits(u64::MAX),
+                wall: WallTime(i64::MIN),
+                previous: Some(BatchMark::from_bytes([0xff; 20])),
+            },
+            signature: Signature::from_bytes([0xff; 64]),
+        }),
     });
     let bytes = encode(&push);
     println!("largest push: {} bytes", bytes.len());

@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gridbeat_base::{ChangeHash, DeviceId, DocumentId, Random, WallTime};
+use gridbeat_base::{ChangeHash, DeviceId, DocumentId, Hlc, Install, Random, WallTime};
 use gridbeat_sync_protocol::{
-    Ack, Applied, Compare, CompareDocument, Compared, ComparedDocument, Entry, FeedChange, Frame,
-    Grant, Held, Hello, Push, PushChange, PushDocument, Reconcile, Verdict, Versions, decode,
-    encode,
+    Ack, Applied, BatchMark, BatchStamp, BatchStatement, Compare, CompareDocument, Compared,
+    ComparedDocument, Entry, FeedChange, Frame, Grant, Held, Hello, Push, PushChange, PushDocument,
+    Reconcile, Signer, Verdict, Versions, decode, encode,
 };
 
 use crate::support::{close, digest, feed, greeting, hello, reason, scope, welcome};
@@ -95,6 +95,25 @@ fn push_vectors() -> Vec<(&'static str, Frame)> {
             after: 1,
             scope: scope("330211001"),
             documents,
+            seal: None,
+        })
+    };
+    let sealed = |previous| {
+        let documents = vec![push_document(1, &[&[1, 2, 3, 4]])];
+        let stamp = BatchStamp {
+            number: 12,
+            clock: Hlc::at(WallTime(1_790_000_000_000)),
+            wall: WallTime(1_789_999_999_000),
+            previous,
+        };
+        let (device, install, scope) = (device(1), Install::new(bytes(2)), scope("330211001"));
+        let batch = BatchStatement::of_push(device, install, stamp, &scope, &documents);
+        Frame::Push(Push {
+            number: 1,
+            after: 0,
+            scope,
+            documents,
+            seal: Some(batch.seal(&Signer::from_seed(&bytes(3))).0),
         })
     };
     let mut recovered = push_document(1, &[&[1, 2], &[3]]);
@@ -126,6 +145,8 @@ fn push_vectors() -> Vec<(&'static str, Frame)> {
             ]),
         ),
         ("push-recovered", push(vec![recovered])),
+        ("push-signed", sealed(Some(BatchMark::from_bytes(bytes(4))))),
+        ("push-signed-first", sealed(None)),
         ("push-zstd", push(vec![push_document(1, &[&[7; 400]])])),
         ("ack", ack(Some(124), &[true], vec![Verdict::Accepted])),
         (
@@ -280,4 +301,17 @@ fn no_change_of_one_byte_in_a_golden_frame_does_harm() {
             }
         }
     }
+}
+
+#[test]
+fn the_signature_of_a_golden_frame_is_good() {
+    let Frame::Push(push) = decode(&read("push-signed")).unwrap() else {
+        panic!("a push is read as a push");
+    };
+    let seal = push.seal.unwrap();
+    let install = Install::new(bytes(2));
+    let (scope, documents) = (&push.scope, &push.documents);
+    let batch = BatchStatement::of_push(device(1), install, seal.stamp, scope, documents);
+    let key = Signer::from_seed(&bytes(3)).public_key();
+    assert!(batch.prove(Some((key, seal.signature))).is_some());
 }

@@ -127,6 +127,7 @@ fn pushes() -> impl Strategy<Value = Frame> {
             after: if after < number { after } else { 0 },
             scope: scope(name),
             documents: documents.collect(),
+            seal: None,
         })
     })
 }

@@ -4,9 +4,10 @@ use gridbeat_base::{
     ChangeHash, DeviceId, Digest, DocumentId, Hlc, Incarnation, Install, Monotonic, Scope, WallTime,
 };
 use gridbeat_sync_protocol::{
-    Ack, Close, DeviceInput, DeviceOutput, DeviceSession, Entry, Feed, FeedChange, Frame, Grant,
-    Hello, PushChange, PushDocument, Reason, RelayInput, RelayOutput, RelaySession, ScopeGreeting,
-    ScopeMark, SessionError, Verdict, Versions, Welcome,
+    Ack, BatchMark, BatchStamp, BatchStatement, Close, DeviceInput, DeviceOutput, DeviceSession,
+    Entry, Feed, FeedChange, Frame, Grant, Hello, Push, PushChange, PushDocument, Reason,
+    RelayInput, RelayOutput, RelaySession, ScopeGreeting, ScopeMark, SessionError, Signer, Verdict,
+    Versions, Welcome,
 };
 
 pub(crate) const NOW: Monotonic = Monotonic(std::time::Duration::ZERO);
@@ -128,6 +129,30 @@ pub(crate) fn push_document(n: u8, bytes: usize) -> PushDocument {
     }
 }
 
+/// Device 1's signing key, where it has one.
+pub(crate) fn signer() -> Signer {
+    Signer::from_seed(&[1; 32])
+}
+
+/// A push of device 1, signed by `signer` as its seventh batch.
+pub(crate) fn sealed(signer: &Signer, number: u64, documents: Vec<PushDocument>) -> Push {
+    let stamp = BatchStamp {
+        number: 7,
+        clock: Hlc::at(WallTime(1_790_000_000_000)),
+        wall: WallTime(1_790_000_000_012),
+        previous: Some(BatchMark::from_bytes([6; 20])),
+    };
+    let (scope, install) = (scope("a"), Install::new([2; 16]));
+    let statement = BatchStatement::of_push(device(1), install, stamp, &scope, &documents);
+    Push {
+        number,
+        after: 0,
+        scope,
+        documents,
+        seal: Some(statement.seal(signer).0),
+    }
+}
+
 /// The acknowledgement of a push of one document with one change.
 pub(crate) fn accepted(number: u64, first_seq: u64) -> Ack {
     Ack {
@@ -175,7 +200,7 @@ pub(crate) fn device_outputs(session: &mut DeviceSession) -> Vec<DeviceOutput> {
 
 /// The relay's session with device 1, that waits for its greeting.
 pub(crate) fn new_relay() -> RelaySession {
-    RelaySession::new(NOW, device(1))
+    RelaySession::new(NOW, device(1), None)
 }
 
 /// The relay's session with device 1, which has scope "a" at cursor 10.

@@ -157,6 +157,7 @@ impl Stock {
                 after: 0,
                 scope: scope.clone(),
                 documents: fresh.collect::<anyhow::Result<_>>()?,
+                seal: None,
             };
             let answers = self.exchange(session, [Frame::Push(push)])?;
             let is_accepted = |frame: &Frame| {
@@ -208,7 +209,7 @@ impl Stock {
     fn connect(&mut self, device: DeviceId) -> SessionId {
         self.last_session = SessionId(self.last_session.0 + 1);
         self.relay
-            .connected(self.clock.now(), self.last_session, device);
+            .connected(self.clock.now(), self.last_session, device, None);
         self.last_session
     }
 

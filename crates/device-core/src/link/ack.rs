@@ -30,6 +30,9 @@ pub(super) fn apply(
     let Some(push) = link.pushes.remove(&number) else {
         return Ok(());
     };
+    // Acknowledgements come in any order: the chain goes on from the highest number.
+    let chain = &mut work.book.batch;
+    chain.acknowledged = push.batch.into_iter().chain(chain.acknowledged).max();
     let scope = work.book.scopes.get(&answer.scope).map(|row| row.id);
     let mut seq = answer.first_seq;
     let mut verdicts = answer.verdicts.into_iter();

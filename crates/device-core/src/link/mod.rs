@@ -27,7 +27,7 @@ use gridbeat_sync_protocol::{
 };
 
 use crate::{Device, LinkError, StorageError, SyncProblem, SyncState};
-use push::PushOut;
+use push::{PushOut, Pusher};
 use repair::Repair;
 use work::Work;
 
@@ -361,7 +361,13 @@ impl Device {
         let Some(mut link) = self.link.take() else {
             return;
         };
-        let result = push::fill(self.store.reader(), &self.book, self.device, &mut link);
+        let pusher = Pusher {
+            device: self.device,
+            install: self.install,
+            signer: self.signer.as_ref(),
+            wall: now.wall,
+        };
+        let result = push::fill(self.store.reader(), &mut self.book, &pusher, &mut link);
         while let Some(output) = link.session.poll_output() {
             if let DeviceOutput::Send { lane, frame } = output {
                 self.outputs.push_back(Output::Send { lane, frame });

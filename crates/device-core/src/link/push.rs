@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use gridbeat_base::{ChangeHash, DeviceId, DocumentId, Lane};
+use gridbeat_base::{ChangeHash, DeviceId, DocumentId, Install, Lane, Scope, WallTime};
 use gridbeat_sync_protocol::{
-    PushChange, PushDocument, SessionError,
+    BatchMark, BatchStamp, BatchStatement, PushChange, PushDocument, Seal, SessionError, Signer,
     limits::{PUSH_CHANGES_MAX, PUSH_TARGET_BYTES, PUSH_WEIGHT_MAX},
 };
 use rusqlite::Connection;
@@ -19,6 +19,8 @@ use crate::{LinkError, StorageError};
 #[derive(Clone, Debug, Default)]
 pub(super) struct PushOut {
     pub(super) documents: Vec<PushedDocument>,
+    /// Its number and name as a batch, if it is signed.
+    pub(super) batch: Option<(u64, BatchMark)>,
 }
 
 /// A document's part of a push.
@@ -37,11 +39,43 @@ struct Plan {
     changes: BTreeMap<i64, VecDeque<Waiting>>,
 }
 
+/// Who pushes, and when.
+pub(super) struct Pusher<'a> {
+    pub(super) device: DeviceId,
+    pub(super) install: Install,
+    pub(super) signer: Option<&'a Signer>,
+    pub(super) wall: WallTime,
+}
+
+impl Pusher<'_> {
+    /// Signs a push as the next batch, if the device has a key.
+    fn seal(
+        &self,
+        book: &mut Book,
+        scope: &Scope,
+        documents: &[PushDocument],
+    ) -> Option<(Seal, BatchMark)> {
+        let signer = self.signer?;
+        let chain = &mut book.batch;
+        chain.number = chain.number.saturating_add(1);
+        let stamp = BatchStamp {
+            number: chain.number,
+            clock: book.clock.last(),
+            wall: self.wall,
+            previous: chain.acknowledged.map(|(_, mark)| mark),
+        };
+        let (device, install) = (self.device, self.install);
+        let batch = BatchStatement::of_push(device, install, stamp, scope, documents);
+        let (seal, hash) = batch.seal(signer);
+        Some((seal, hash.mark()))
+    }
+}
+
 /// Fills the session's window with pushes.
 pub(super) fn fill(
     db: &Connection,
-    book: &Book,
-    device: DeviceId,
+    book: &mut Book,
+    pusher: &Pusher<'_>,
     link: &mut Link,
 ) -> Result<(), LinkError> {
     if book.waiting.changes == 0 || !link.session.can_push(Lane::Urgent) {
@@ -54,13 +88,16 @@ pub(super) fn fill(
         }
         let scope = plan.changes.get(&document).and_then(|rows| rows.front());
         let scope = scope.map(|row| row.scope);
-        let Some((id, name)) = scope.and_then(|id| Some((id, book.scope(id)?.0))) else {
+        let Some((id, name)) = scope.and_then(|id| Some((id, book.scope(id)?.0.clone()))) else {
             // Nothing left of it, or its scope is gone.
             plan.order.pop_front();
             continue;
         };
-        let (out, documents) = plan.gather(db, device, lane, id)?;
-        match link.session.push(lane, name, documents) {
+        let (mut out, documents) = plan.gather(db, pusher.device, lane, id)?;
+        let sealed = pusher.seal(book, &name, &documents);
+        out.batch = sealed.map(|(seal, mark)| (seal.stamp.number, mark));
+        let seal = sealed.map(|(seal, _)| seal);
+        match link.session.push_sealed(lane, &name, documents, seal) {
             Ok(number) => {
                 let sent = out.documents.iter().flat_map(|sent| &sent.changes);
                 link.in_flight.extend(sent.map(|(change, _)| *change));

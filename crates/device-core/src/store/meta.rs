@@ -1,6 +1,7 @@
 //! What the file knows as a whole, each under a key.
 
 use gridbeat_base::{DeviceId, Hlc, Incarnation, Install};
+use gridbeat_sync_protocol::BatchMark;
 use rusqlite::types::{FromSql, ToSql};
 use rusqlite::{Connection, params};
 
@@ -12,6 +13,16 @@ const INSTALL: &str = "install";
 const INCARNATION: &str = "incarnation";
 const HLC: &str = "hlc";
 const RELAY_OFFSET: &str = "relay_offset_ms";
+const BATCH: &str = "batch";
+
+/// Where the device's own chain of signed batches stands.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct BatchChain {
+    /// The last number given to a batch.
+    pub(crate) number: u64,
+    /// The acknowledged batch with the highest number.
+    pub(crate) acknowledged: Option<(u64, BatchMark)>,
+}
 
 /// What the file knows as a whole.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,6 +32,7 @@ pub(crate) struct Meta {
     pub(crate) incarnation: Option<Incarnation>,
     pub(crate) hlc: Hlc,
     pub(crate) relay_offset_ms: Option<i64>,
+    pub(crate) batch: BatchChain,
 }
 
 /// Reads everything.
@@ -33,6 +45,10 @@ pub(crate) fn load(db: &Connection) -> Result<Meta, StorageError> {
             .map(|bits: i64| Hlc::from_bits(bits.cast_unsigned()))
             .unwrap_or_default(),
         relay_offset_ms: value(db, RELAY_OFFSET)?,
+        batch: match value::<Vec<u8>>(db, BATCH)? {
+            Some(bytes) => BatchChain::read(&bytes).ok_or_else(|| sql::impossible("meta.batch"))?,
+            None => BatchChain::default(),
+        },
     })
 }
 
@@ -59,6 +75,39 @@ pub(crate) fn put_hlc(db: &Connection, hlc: Hlc) -> Result<(), StorageError> {
 /// Keeps the relay's clock minus ours.
 pub(crate) fn put_relay_offset(db: &Connection, offset_ms: i64) -> Result<(), StorageError> {
     put(db, RELAY_OFFSET, offset_ms)
+}
+
+/// Keeps where the chain of batches stands.
+pub(crate) fn put_batch(db: &Connection, chain: &BatchChain) -> Result<(), StorageError> {
+    put(db, BATCH, chain.to_bytes())
+}
+
+impl BatchChain {
+    /// The last number; then, if any batch was acknowledged, its number and mark.
+    fn to_bytes(self) -> Vec<u8> {
+        let mut bytes = self.number.to_be_bytes().to_vec();
+        if let Some((number, mark)) = self.acknowledged {
+            bytes.extend_from_slice(&number.to_be_bytes());
+            bytes.extend_from_slice(mark.bytes());
+        }
+        bytes
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (number, rest) = bytes.split_first_chunk()?;
+        let acknowledged = match rest.split_first_chunk() {
+            Some((number, mark)) => {
+                let mark = BatchMark::from_bytes(mark.try_into().ok()?);
+                Some((u64::from_be_bytes(*number), mark))
+            }
+            None if rest.is_empty() => None,
+            None => return None,
+        };
+        Some(Self {
+            number: u64::from_be_bytes(*number),
+            acknowledged,
+        })
+    }
 }
 
 fn value<T: FromSql>(db: &Connection, key: &str) -> Result<Option<T>, StorageError> {

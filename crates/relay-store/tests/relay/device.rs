@@ -252,6 +252,7 @@ impl Device {
             after: 0,
             scope: scope.clone(),
             documents,
+            seal: None,
         };
         self.out.insert(self.pushes, push.clone());
         world.deliver(self.session, Frame::Push(push));

@@ -112,7 +112,7 @@ impl World {
     pub(crate) fn connect(&mut self, device: DeviceId) -> SessionId {
         let session = SessionId(self.next_session);
         self.next_session += 1;
-        self.relay.connected(self.now, session, device);
+        self.relay.connected(self.now, session, device, None);
         self.collect();
         session
     }

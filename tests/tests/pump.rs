@@ -17,8 +17,8 @@ use gridbeat_domain::{
 };
 use gridbeat_relay_core as relay;
 use gridbeat_relay_core::{Relay, Right, SessionId};
-use gridbeat_relay_store::{Registry as _, SqliteStore, Store as _, StoreOptions};
-use gridbeat_sync_protocol::{Frame, decode, encode};
+use gridbeat_relay_store::{AuditReport, Registry as _, SqliteStore, Store as _, StoreOptions};
+use gridbeat_sync_protocol::{Frame, Signer, decode, encode};
 use tempfile::TempDir;
 
 /// When every test begins, by the relay's clock.
@@ -48,6 +48,8 @@ pub(crate) struct World {
     pub(crate) disk: Arc<AtomicBool>,
     /// Bytes of the frames carried, up and down.
     pub(crate) carried: (usize, usize),
+    /// Whether devices sign and the relay gives receipts, from the next start of each on.
+    pub(crate) has_keys: bool,
     // Gone while the relay is down.
     store: Option<SqliteStore>,
     random: Random,
@@ -59,16 +61,23 @@ pub(crate) struct World {
 impl World {
     /// Makes devices that may write in the scope of [`scope`] and have met the relay once.
     pub(crate) fn new(devices: u8) -> Self {
+        Self::with_keys(devices, true)
+    }
+
+    /// As [`Self::new`], with or without keys to sign by.
+    pub(crate) fn with_keys(devices: u8, has_keys: bool) -> Self {
         let folder = TempDir::new().unwrap();
         let disk = Arc::new(AtomicBool::new(true));
         let mut random = Random::from_number(1);
-        let store = open_store(&folder.path().join("relay.db"), &disk, &mut random);
+        let path = folder.path().join("relay.db");
+        let store = open_store(&path, &disk, &mut random, has_keys);
         let relay = Relay::new(relay::Config::default(), kinds(), store.incarnation());
         let mut world = Self {
             seats: Vec::new(),
             relay,
             disk,
             carried: (0, 0),
+            has_keys,
             store: Some(store),
             random,
             elapsed: Duration::from_secs(1),
@@ -113,10 +122,9 @@ impl World {
     }
 
     fn open_device(&mut self, number: u8) -> Device {
-        let config = device::Config::new(
-            DeviceId::from_bytes([number; 16]),
-            Install::from_bytes([number; 16]),
-        );
+        let id = DeviceId::from_bytes([number; 16]);
+        let mut config = device::Config::new(id, Install::from_bytes([number; 16]));
+        config.signer = self.has_keys.then(|| signer(id));
         let path = self.device_path(number);
         let random = Random::from_number(self.random.number());
         let _alone = tests::while_no_process_starts();
@@ -182,7 +190,8 @@ impl World {
         seat.session = Some(session);
         seat.device.connected(now).unwrap();
         let id = seat.device.device();
-        self.relay.connected(self.relay_now(), session, id, None);
+        let key = self.has_keys.then(|| signer(id).public_key());
+        self.relay.connected(self.relay_now(), session, id, key);
     }
 
     /// Cuts a device's link: what is under way to it is gone.
@@ -301,6 +310,18 @@ impl World {
             .find(|seat| seat.session == Some(session))
     }
 
+    /// Puts a document into another scope; the relay's operator does.
+    pub(crate) fn place(&mut self, document: DocumentId, scope: &Scope) {
+        let now = self.relay_now();
+        self.relay.place(now, document, scope.clone(), true);
+        self.work();
+    }
+
+    /// Verifies the relay's evidence.
+    pub(crate) fn audit(&self) -> AuditReport {
+        self.store.as_ref().unwrap().audit().unwrap()
+    }
+
     /// Ends the relay's process, does something to its file, and starts it again.
     pub(crate) fn restart_relay(&mut self, meanwhile: impl FnOnce(&Path)) {
         for place in 0..self.seats.len() {
@@ -308,7 +329,8 @@ impl World {
         }
         drop(self.store.take());
         meanwhile(&self.relay_path());
-        let store = open_store(&self.relay_path(), &self.disk, &mut self.random);
+        let path = self.relay_path();
+        let store = open_store(&path, &self.disk, &mut self.random, self.has_keys);
         self.relay = Relay::new(relay::Config::default(), kinds(), store.incarnation());
         self.store = Some(store);
     }
@@ -403,9 +425,22 @@ impl World {
     }
 }
 
-fn open_store(path: &Path, disk: &Arc<AtomicBool>, random: &mut Random) -> SqliteStore {
+/// The key in a device's certificate.
+fn signer(device: DeviceId) -> Signer {
+    let mut seed = [0; 32];
+    seed[..16].copy_from_slice(device.bytes());
+    Signer::from_seed(&seed)
+}
+
+fn open_store(
+    path: &Path,
+    disk: &Arc<AtomicBool>,
+    random: &mut Random,
+    has_keys: bool,
+) -> SqliteStore {
     let works = Arc::clone(disk);
     let options = StoreOptions {
+        receipts: has_keys.then(|| (Signer::from_seed(&[7; 32]), START)),
         before_commit: Some(Box::new(move || works.load(Ordering::Relaxed))),
         ..StoreOptions::default()
     };

@@ -10,6 +10,8 @@
 //!
 //! The session numbers pushes, keeps to the windows, puts feed frames in order and holds the relay to
 //! the rules. Rules: `PROTOCOL.md`, 3 and 4. Not here: bytes (`codec`), what to send, storage.
+//!
+//! long because one state answers every frame of the relay, and its parts make sense together only.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use gridbeat_base::{DeviceId, DocumentId, Position, Scope};
 use jiff::civil::Date;
 
@@ -35,6 +35,8 @@ pub(crate) enum Verb {
     Sim(SimArgs),
     /// Measure the figures the engine is held to, on this machine.
     Bench(crate::bench::Args),
+    /// Verify who pushed what, and that nothing was changed since, on a copy of a relay's database.
+    Audit(AuditArgs),
     /// Read a city's file of requests: count, account for what cannot be read, save as reports.
     Import(ImportArgs),
     /// Print the version, and those of the protocol and of the database.
@@ -301,6 +303,56 @@ pub(crate) struct SimArgs {
     /// before, and in another run just after it is durable.
     #[arg(long, conflicts_with_all = ["seeds", "trace"])]
     pub(crate) exhaustive: bool,
+}
+
+/// `gridbeat audit`.
+#[derive(Debug, Args)]
+pub(crate) struct AuditArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: AuditVerb,
+}
+
+/// Which database to read. It is never written to.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct AuditPlace {
+    /// The folder of a relay's files.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) data: Option<PathBuf>,
+    /// A relay's database: a copy, best.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) db: Option<PathBuf>,
+}
+
+/// What to do with a relay's evidence.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditVerb {
+    /// Verify every signature, every chain and every row; name what is not as it was written.
+    #[command(
+        after_help = "Exit codes: 0 everything is as it was written; 1 something is not, and is \
+named; 3 the file is no relay's database, or has no receipts."
+    )]
+    Verify {
+        /// Where the database is.
+        #[command(flatten)]
+        place: AuditPlace,
+        /// The key that receipts must be signed by, as noted elsewhere before.
+        #[arg(long, value_name = "HEX")]
+        key: Option<String>,
+        /// In which form to answer.
+        #[arg(short, long, value_enum, default_value_t = Form::Text)]
+        output: Form,
+    },
+}
+
+/// In which form to answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Form {
+    /// Lines for people.
+    Text,
+    /// One line of JSON.
+    Json,
 }
 
 /// `gridbeat import`.

@@ -7,6 +7,7 @@
 //! - `report`: the page that shows a run of the demo
 
 mod args;
+mod audit;
 pub mod bench;
 mod config;
 mod demo;
@@ -37,6 +38,7 @@ pub fn run() -> ExitCode {
         Verb::Demo(args) => demo::run(&args),
         Verb::Sim(args) => sim::run(&args),
         Verb::Bench(args) => bench::run(args).map(|()| Ending::Good),
+        Verb::Audit(args) => audit::run(&args),
         Verb::Import(args) => import::run(&args),
         Verb::Version(args) => version::run(args),
     });

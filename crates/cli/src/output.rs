@@ -25,7 +25,7 @@ pub(crate) enum Ending {
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  a promise did not hold (demo, sim), or something failed; the reason is on standard error
+  1  a promise did not hold (demo, sim, audit), or something failed; the reason is on standard error
   2  the command line is wrong
   3  a file or value that was handed in is wrong; it is named
   4  not done within the time given (device sync); trying again may help

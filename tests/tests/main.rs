@@ -3,6 +3,7 @@
 //! - `durability`: what an officer saw saved stays saved, whatever the disk or the system does
 //! - `end_to_end`: real devices, a real relay and real sockets
 //! - `evidence`: who pushed what is proven, and no edit of a relay's file goes unnoticed
+//! - `hostile`: what a hostile device or relay sends harms nobody else
 //! - `lessons`: what users of other systems suffered does not happen here
 //! - `privacy`: no name, text or place reaches a log line
 //! - `pump`: devices and a relay in one process, carried by hand; what the above share
@@ -16,6 +17,8 @@ mod durability;
 mod end_to_end;
 #[cfg(test)]
 mod evidence;
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod lessons;
 #[cfg(test)]

@@ -20,6 +20,8 @@ mod form;
 mod history;
 mod operations;
 mod order;
+#[cfg(feature = "fuzz")]
+mod probe;
 mod rule;
 mod trial;
 
@@ -27,6 +29,8 @@ use std::collections::BTreeMap;
 
 use gridbeat_base::{ChangeHash, DeviceId};
 
+#[cfg(feature = "fuzz")]
+pub use probe::{Counts, counts};
 pub use rule::Rule;
 
 use crate::{Change, Document, Provenance};

@@ -26,6 +26,10 @@ const ARROWS: &[(&str, &[&str])] = &[
         "sim",
         &["device-core", "relay-core", "relay-store", "domain"],
     ),
+    (
+        "fuzz",
+        &["device-core", "relay-core", "relay-store", "domain"],
+    ),
     ("xtask", &[]),
 ];
 

@@ -258,15 +258,18 @@ pub(crate) fn has_key(connection: &Connection, device: DeviceId) -> Result<bool,
         .map_err(fault)
 }
 
+/// Every change and every entry, in the order of indexes: a sort would hold all of them in memory.
+const CHANGES_BEFORE: &str =
+    "SELECT d.uuid, d.kind, d.schema_version, c.n, c.hash, c.author, c.brought_by, c.received
+     FROM document d CROSS JOIN change c ON c.document = d.id ORDER BY d.uuid, c.n";
+const ENTRIES_BEFORE: &str = "SELECT s.name, f.seq, f.what, f.change, d.uuid, f.digest
+     FROM scope s CROSS JOIN feed f ON f.scope = s.id CROSS JOIN document d ON d.id = f.document
+     ORDER BY s.name, f.seq";
+
 /// Sums up what is there before the first receipt.
 fn before(connection: &Connection) -> Result<Before, StoreFault> {
     let mut sum = BeforeHasher::default();
-    let mut find = connection
-        .prepare(
-            "SELECT d.uuid, d.kind, d.schema_version, c.n, c.hash, c.author, c.brought_by, c.received
-             FROM change c JOIN document d ON d.id = c.document ORDER BY d.uuid, c.n",
-        )
-        .map_err(fault)?;
+    let mut find = connection.prepare(CHANGES_BEFORE).map_err(fault)?;
     let mut rows = find.query([]).map_err(fault)?;
     while let Some(row) = rows.next().map_err(fault)? {
         let kind: String = row.get(1).map_err(fault)?;
@@ -281,13 +284,7 @@ fn before(connection: &Connection) -> Result<Before, StoreFault> {
             received: row.get(7).map_err(fault)?,
         });
     }
-    let mut find = connection
-        .prepare(
-            "SELECT s.name, f.seq, f.what, f.change, d.uuid, f.digest FROM feed f
-             JOIN scope s ON s.id = f.scope JOIN document d ON d.id = f.document
-             ORDER BY s.name, f.seq",
-        )
-        .map_err(fault)?;
+    let mut find = connection.prepare(ENTRIES_BEFORE).map_err(fault)?;
     let mut rows = find.query([]).map_err(fault)?;
     while let Some(row) = rows.next().map_err(fault)? {
         let scope: String = row.get(0).map_err(fault)?;
@@ -299,4 +296,28 @@ fn before(connection: &Connection) -> Result<Before, StoreFault> {
         sum.entry(&scope, row.get(1).map_err(fault)?, columns, ids);
     }
     Ok(sum.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_before_the_first_receipt_is_summed_row_by_row() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        crate::schema::migrate(&mut connection).unwrap();
+        for statement in [CHANGES_BEFORE, ENTRIES_BEFORE] {
+            let mut explain = connection
+                .prepare(&format!("EXPLAIN QUERY PLAN {statement}"))
+                .unwrap();
+            let steps = explain
+                .query_map([], |row| row.get::<_, String>(3))
+                .unwrap();
+            let plan: Vec<String> = steps.map(Result::unwrap).collect();
+            assert!(
+                plan.iter().all(|step| !step.contains("TEMP B-TREE")),
+                "{plan:?}"
+            );
+        }
+    }
 }

@@ -15,10 +15,10 @@ use std::thread;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, ensure};
-use gridbeat_base::{DeviceId, Install, Monotonic, Now, Random, Scope, WallTime};
+use gridbeat_base::{DeviceId, Install, Monotonic, Now, Random, Scope, Verbs, WallTime};
 use gridbeat_device_core::{Config, Device, Output, SyncState};
 use gridbeat_domain::{PatrolIntent, Transport};
-use gridbeat_relay_core::{self as relay, Relay, Right, SessionId};
+use gridbeat_relay_core::{self as relay, Relay, SessionId};
 use gridbeat_relay_store::{Registry as _, SqliteStore, Store as _, StoreOptions};
 use gridbeat_sync_protocol::{decode, encode};
 
@@ -62,7 +62,7 @@ fn main() -> anyhow::Result<()> {
 fn enrol(path: &Path, device: DeviceId, scope: &Scope, now: Now) -> anyhow::Result<()> {
     let mut random = Random::from_number(2);
     let mut store = SqliteStore::open(path, StoreOptions::default(), &mut random)?;
-    let grants = BTreeMap::from([(scope.clone(), Right::Write)]);
+    let grants = BTreeMap::from([(scope.clone(), Verbs::WORK.into())]);
     store.add_device(device, "李巡查", &grants, now.wall)?;
     Ok(())
 }

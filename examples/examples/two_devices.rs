@@ -12,13 +12,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use gridbeat_base::{DeviceId, DocumentId, Install, Position, Scope};
+use gridbeat_base::{DeviceId, DocumentId, Install, Position, Scope, Verbs};
 use gridbeat_device::{Config, Device, LinkPolicy, Query, SyncState};
 use gridbeat_domain::{
     Catalogue, CategoryKind, IncidentIntent, IncidentView, Severity, Step, kinds,
 };
 use gridbeat_link::{Clock, random_from_system};
-use gridbeat_relay::{Enrolment, RelayConfig, RelayHandle, Right};
+use gridbeat_relay::{Enrolment, RelayConfig, RelayHandle};
 
 #[tokio::main]
 #[expect(clippy::too_many_lines, reason = "an example reads from top to bottom")]
@@ -118,7 +118,7 @@ async fn open(
 ) -> anyhow::Result<Device> {
     let mut random = random_from_system();
     let id = DeviceId::mint(Clock::start().now().wall, &mut random);
-    let grants = [(scope.clone(), Right::Write)];
+    let grants = [(scope.clone(), Verbs::WORK.into())];
     let bundle = relay
         .enrol(Enrolment::new(id, name, grants, &relay.addr().to_string()))
         .await?;

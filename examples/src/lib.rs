@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, ensure};
-use gridbeat_base::{DeviceId, Install, Monotonic, Now, Random, Scope, WallTime};
+use gridbeat_base::{DeviceId, Install, Monotonic, Now, Random, Scope, Verbs, WallTime};
 use gridbeat_device_core::{self as device, Device, SyncState};
 use gridbeat_document::Kinds;
-use gridbeat_relay_core::{self as relay, Relay, Right, SessionId};
-use gridbeat_relay_store::{Registry as _, SqliteStore, Store as _, StoreOptions};
+use gridbeat_relay_core::{self as relay, Relay, SessionId};
+use gridbeat_relay_store::{Granted, Registry as _, SqliteStore, Store as _, StoreOptions};
 use gridbeat_sync_protocol::{CloseReason, Frame};
 use tempfile::TempDir;
 
@@ -73,9 +73,9 @@ impl Town {
         let place = self.seats.len();
         let id = DeviceId::mint(self.now().wall, &mut self.random);
         let install = Install::from_bytes(self.random.bytes());
-        let grants: BTreeMap<Scope, Right> = scopes
+        let grants: BTreeMap<Scope, Granted> = scopes
             .iter()
-            .map(|scope| ((*scope).clone(), Right::Write))
+            .map(|scope| ((*scope).clone(), Verbs::WORK.into()))
             .collect();
         let now = self.now();
         self.store.add_device(id, name, &grants, now.wall)?;

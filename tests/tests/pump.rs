@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use gridbeat_base::{
-    ChangeHash, DeviceId, DocumentId, Install, Monotonic, Now, Position, Random, Scope, WallTime,
+    ChangeHash, DeviceId, DocumentId, Install, Monotonic, Now, Position, Random, Scope, Verbs,
+    WallTime,
 };
 use gridbeat_device_core as device;
 use gridbeat_device_core::{Device, Saved, SyncState};
@@ -16,7 +17,7 @@ use gridbeat_domain::{
     Catalogue, CategoryKind, IncidentIntent, IncidentView, Severity, Step, kinds,
 };
 use gridbeat_relay_core as relay;
-use gridbeat_relay_core::{Relay, Right, SessionId};
+use gridbeat_relay_core::{Relay, SessionId};
 use gridbeat_relay_store::{AuditReport, Registry as _, SqliteStore, Store as _, StoreOptions};
 use gridbeat_sync_protocol::{Frame, Signer, decode, encode};
 use tempfile::TempDir;
@@ -115,7 +116,7 @@ impl World {
     }
 
     fn enrol(&mut self, number: u8) {
-        let grants = BTreeMap::from([(scope(), Right::Write)]);
+        let grants = BTreeMap::from([(scope(), Verbs::WORK.into())]);
         let device = DeviceId::from_bytes([number; 16]);
         let store = self.store.as_mut().unwrap();
         store.add_device(device, "车", &grants, START).unwrap();

@@ -8,6 +8,7 @@
 //! - `digest`: the sum over documents that tells whether two sides hold the same
 //! - `redacted`: personal values that never reach a log
 //! - `remedy`: what a caller should do about an error
+//! - `verbs`: what somebody may do in a scope
 //!
 //! Pure: no clock is read here, no random number drawn that was not asked of a seeded source, no
 //! I/O done.
@@ -20,6 +21,7 @@ mod random;
 mod redacted;
 mod remedy;
 mod time;
+mod verbs;
 
 pub use digest::Digest;
 pub use id::{
@@ -32,3 +34,4 @@ pub use random::Random;
 pub use redacted::Redacted;
 pub use remedy::Remedy;
 pub use time::{HLC_AHEAD_MAX, Hlc, HlcClock, Monotonic, Now, WallTime};
+pub use verbs::{Verb, Verbs, VerbsError};

@@ -8,9 +8,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::Context as _;
-use gridbeat_base::{DeviceId, Scope, WallTime};
+use gridbeat_base::{DeviceId, Scope, Verbs, WallTime};
 use gridbeat_link::{Clock, DeviceBundle, random_from_system};
-use gridbeat_relay::{ConfigError, DeviceRow, Enrolment, Operator, RelayConfig, Right};
+use gridbeat_relay::{ConfigError, DeviceRow, Enrolment, Operator, RelayConfig};
 use gridbeat_relay_store::{SqliteStore, StoreOptions};
 use serde_json::{Value, json};
 
@@ -119,7 +119,10 @@ pub(crate) fn issue(
 ) -> anyhow::Result<DeviceBundle> {
     let now = Clock::start().now().wall;
     let device = DeviceId::mint(now, &mut random_from_system());
-    let grants = scopes.iter().map(|scope| (scope.clone(), Right::Write));
+    let grants = scopes
+        .iter()
+        .cloned()
+        .map(|scope| (scope, Verbs::WORK.into()));
     let enrolment = Enrolment::new(device, name, grants, relay);
     Ok(Operator::open(&read(path)?)?.enrol(&enrolment)?)
 }
@@ -163,14 +166,13 @@ fn list(path: &Path, as_json: bool) -> anyhow::Result<Ending> {
 }
 
 fn device_json(row: &DeviceRow) -> Value {
-    let right = |right: &Right| match right {
-        Right::Read => "read",
-        Right::Write => "write",
-    };
-    let grants: BTreeMap<&str, &str> = row
+    let grants: BTreeMap<&str, Value> = row
         .grants
         .iter()
-        .map(|(scope, held)| (scope.as_str(), right(held)))
+        .map(|(scope, held)| {
+            let grant = json!({"role": held.role, "verbs": held.verbs.to_string()});
+            (scope.as_str(), grant)
+        })
         .collect();
     let cursors: BTreeMap<&str, Value> = row
         .cursors

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gridbeat_base::{
-    DeviceId, DocumentId, Install, Monotonic, Now, Position, Random, Scope, WallTime,
+    DeviceId, DocumentId, Install, Monotonic, Now, Position, Random, Scope, Verbs, WallTime,
 };
 use gridbeat_device_core as device;
 use gridbeat_device_core::Device;
 use gridbeat_domain::{Catalogue, CategoryKind, IncidentIntent, Severity, kinds};
 use gridbeat_relay_core as relay;
-use gridbeat_relay_core::{Relay, Right, SessionId};
+use gridbeat_relay_core::{Relay, SessionId};
 use gridbeat_relay_store::{Registry as _, SqliteStore, Store as _, StoreOptions};
 use gridbeat_sync_protocol::{Frame, decode, encode};
 use tempfile::TempDir;
@@ -61,7 +61,7 @@ impl World {
         let mut store = SqliteStore::open(&path, StoreOptions::default(), &mut random)
             .expect("an empty folder takes a store");
         for number in 1..=devices {
-            let grants = BTreeMap::from([(scope(), Right::Write)]);
+            let grants = BTreeMap::from([(scope(), Verbs::WORK.into())]);
             store
                 .add_device(id(number), "车", &grants, START)
                 .expect("the store works");

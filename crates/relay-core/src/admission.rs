@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use gridbeat_base::{ChangeHash, DeviceId, DocumentId, Scope, WallTime};
+use gridbeat_base::{ChangeHash, DeviceId, DocumentId, Scope, Verbs, WallTime};
 use gridbeat_document::{Change, Incoming, Kinds, Provenance, Verdict as GateVerdict};
 use gridbeat_sync_protocol::{PushDocument, Reason, Verdict};
 
@@ -19,7 +19,7 @@ use crate::reasons::{
 };
 use crate::session::{PendingPush, SessionId};
 use crate::working::{Loaded, Working};
-use crate::{Batch, NewChange, NewEntry, RefusedChange, Right, Rights};
+use crate::{Batch, NewChange, NewEntry, RefusedChange, Rights};
 
 /// A push in an admission cycle.
 #[derive(Debug)]
@@ -168,7 +168,7 @@ impl Admission<'_> {
             working.knows(&name.hash) || name.deps.iter().any(|dep| working.knows(dep))
         });
         let lost = !working.scopes.contains(scope) && !working.detach.contains(scope);
-        let may_write = in_scope(self.rights, taken.device, scope) == Some(Right::Write);
+        let may_write = in_scope(self.rights, taken.device, scope).may_change();
         if taken.recovers && working.exists() && held && lost && may_write {
             let entry = working.enter(scope);
             self.entries.entry(scope.clone()).or_default().push(entry);
@@ -210,7 +210,7 @@ impl Admission<'_> {
     /// Returns why no change of this document may enter, whatever it does.
     fn obstacle(&self, taken: &Taken, document: &PushDocument) -> Option<Why> {
         let scope = &taken.push.scope;
-        if in_scope(self.rights, taken.device, scope) != Some(Right::Write) {
+        if !in_scope(self.rights, taken.device, scope).may_change() {
             return Some(SCOPE_NOT_GRANTED);
         }
         let working = self.working.get(&document.document);
@@ -384,8 +384,9 @@ impl Admission<'_> {
     }
 }
 
-fn in_scope(rights: &BTreeMap<DeviceId, Rights>, device: DeviceId, scope: &Scope) -> Option<Right> {
-    rights.get(&device)?.in_scope(scope)
+fn in_scope(rights: &BTreeMap<DeviceId, Rights>, device: DeviceId, scope: &Scope) -> Verbs {
+    let rights = rights.get(&device);
+    rights.map_or(Verbs::NONE, |rights| rights.in_scope(scope))
 }
 
 /// Where the changes of one document stand in a push.

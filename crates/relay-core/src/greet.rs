@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use gridbeat_base::{Now, Scope};
+use gridbeat_base::{Now, Scope, Verbs};
 use gridbeat_sync_protocol::{Grant, Hello, ScopeGreeting, ScopeMark, limits::SCOPES_MAX};
 
 use crate::reasons::{
@@ -15,7 +15,7 @@ use crate::reasons::{
     STORAGE_FAILED, Why,
 };
 use crate::relay::{Relay, Waiting};
-use crate::{Answer, Greeting, Output, Right, Rights, ScopePosition, SessionId, StoreFault, Task};
+use crate::{Answer, Greeting, Output, Rights, ScopePosition, SessionId, StoreFault, Task};
 
 impl Relay {
     /// Takes in a device's greeting: asks for its rights and for where its scopes stand.
@@ -112,7 +112,7 @@ impl Relay {
         session.rights = Some(Rights::Granted(
             heads
                 .iter()
-                .filter_map(|(scope, _)| Some((scope.clone(), rights.in_scope(scope)?)))
+                .map(|(scope, _)| (scope.clone(), rights.in_scope(scope)))
                 .collect(),
         ));
         if let Err(error) = session
@@ -196,17 +196,22 @@ fn is_cut_short(told: &Rights, now: &Rights) -> bool {
     }
 }
 
+/// Returns what is told of a set of verbs.
+const fn grant(verbs: Verbs) -> Grant {
+    match verbs {
+        Verbs::NONE => Grant::None,
+        verbs if verbs.may_change() => Grant::Write,
+        _ => Grant::Read,
+    }
+}
+
 fn scope_greeting(
     rights: &Rights,
     mark: Option<&ScopeMark>,
     position: &ScopePosition,
 ) -> ScopeGreeting {
     let scope: Scope = position.scope.clone();
-    let grant = match rights.in_scope(&scope) {
-        None => Grant::None,
-        Some(Right::Read) => Grant::Read,
-        Some(Right::Write) => Grant::Write,
-    };
+    let grant = grant(rights.in_scope(&scope));
     if grant == Grant::None {
         // Nothing is told of a scope that is withheld.
         return ScopeGreeting {

@@ -41,6 +41,6 @@ pub use record::{RecordFields, RecordRow};
 pub use relay::Relay;
 pub use session::SessionId;
 pub use task::{
-    Answer, ComparedWith, Comparison, Greeting, Inventory, LoggedChange, Page, Right, Rights,
+    Answer, ComparedWith, Comparison, Greeting, Inventory, LoggedChange, Page, Rights,
     ScopePosition, StoreFault, StoredChange, StoredDocument, StoredEntry, Task, TaskId,
 };

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gridbeat_base::{ChangeHash, DeviceId, Digest, DocumentId, Remedy, Scope, WallTime};
+use gridbeat_base::{ChangeHash, DeviceId, Digest, DocumentId, Remedy, Scope, Verbs, WallTime};
 
 use crate::{Batch, Mark};
 
@@ -137,15 +137,6 @@ pub enum Answer {
     Marked,
 }
 
-/// What a device may do in a scope it is granted.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Right {
-    /// Receive its documents.
-    Read,
-    /// Receive its documents, change them and add new ones.
-    Write,
-}
-
 /// What the relay's own table says of a device.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Rights {
@@ -153,16 +144,16 @@ pub enum Rights {
     Unknown,
     /// It was, and no longer may do anything.
     Revoked,
-    /// It may do this.
-    Granted(BTreeMap<Scope, Right>),
+    /// It may do this; no set of verbs is empty.
+    Granted(BTreeMap<Scope, Verbs>),
 }
 
 impl Rights {
     /// Returns what the device may do in a scope.
-    pub fn in_scope(&self, scope: &Scope) -> Option<Right> {
+    pub fn in_scope(&self, scope: &Scope) -> Verbs {
         match self {
-            Self::Unknown | Self::Revoked => None,
-            Self::Granted(scopes) => scopes.get(scope).copied(),
+            Self::Unknown | Self::Revoked => Verbs::NONE,
+            Self::Granted(scopes) => scopes.get(scope).copied().unwrap_or_default(),
         }
     }
 }

@@ -8,9 +8,9 @@ mod bench;
 
 use std::collections::BTreeMap;
 
-use gridbeat_base::{Digest, Install, WallTime};
+use gridbeat_base::{Digest, Install, Scope, Verbs, WallTime};
 use gridbeat_relay_core::{
-    Answer, Batch, EntryKind, Mark, NewEntry, Right, Rights, StoreFault, StoredEntry, Task,
+    Answer, Batch, EntryKind, Mark, NewEntry, Rights, StoreFault, StoredEntry, Task,
 };
 
 use self::bench::{Bench, creation, device, document, edit, hash, scope, term};
@@ -322,7 +322,9 @@ fn a_greeting_reads_rights_heads_and_digests(bench: &mut Bench) {
     bench.commit(creation(1, &["east"], &[11]));
     bench.commit(creation(2, &["west"], &[21]));
     assert_eq!(bench.greet(&[]).rights, Rights::Unknown);
-    let grants = BTreeMap::from([(scope("west"), Right::Write), (scope("north"), Right::Read)]);
+    let verbs = BTreeMap::from([(scope("west"), Verbs::WORK), (scope("north"), Verbs::READ)]);
+    let given = |scope: &Scope| (scope.clone(), verbs[scope].into());
+    let grants = verbs.keys().map(given).collect();
     bench
         .store
         .add_device(device(1), "Bike 1", &grants, WallTime(1))
@@ -340,7 +342,7 @@ fn a_greeting_reads_rights_heads_and_digests(bench: &mut Bench) {
     };
     let (before, rights) = version(bench.run(ask(None)));
     let rights = rights.expect("they were asked for");
-    assert_eq!(rights[&device(1)], Rights::Granted(grants.clone()));
+    assert_eq!(rights[&device(1)], Rights::Granted(verbs.clone()));
     assert_eq!(rights[&device(2)], Rights::Unknown);
     assert_eq!(
         version(bench.run(ask(Some(before)))),
@@ -349,7 +351,7 @@ fn a_greeting_reads_rights_heads_and_digests(bench: &mut Bench) {
     );
 
     let greeting = bench.greet(&[("east", 1), ("west", 9), ("south", 1)]);
-    assert_eq!(greeting.rights, Rights::Granted(grants));
+    assert_eq!(greeting.rights, Rights::Granted(verbs));
     let found: Vec<_> = greeting
         .scopes
         .iter()
@@ -394,7 +396,7 @@ fn a_greeting_reads_rights_heads_and_digests(bench: &mut Bench) {
 fn devices_are_listed_with_where_they_stand(bench: &mut Bench) {
     bench.commit(creation(1, &["east"], &[11]));
     for number in [2, 1] {
-        let grants = BTreeMap::from([(scope("east"), Right::Write)]);
+        let grants = BTreeMap::from([(scope("east"), Verbs::WORK.into())]);
         bench
             .store
             .add_device(device(number), "Bike", &grants, WallTime(5))

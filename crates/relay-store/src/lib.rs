@@ -26,6 +26,6 @@ pub use audit::{
 };
 pub use console::{RecordFilter, RefusedRow, ScopeRow};
 pub use error::OpenError;
-pub use registry::DeviceRow;
+pub use registry::{DeviceRow, Granted};
 pub use sqlite::{SqliteReader, SqliteStore, StoreOptions};
 pub use store::{Registry, Store};

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gridbeat_base::{ChangeHash, DeviceId, Digest, DocumentId, Incarnation, Scope, WallTime};
+use gridbeat_base::{
+    ChangeHash, DeviceId, Digest, DocumentId, Incarnation, Scope, Verbs, WallTime,
+};
 use gridbeat_relay_core::{
-    Answer, ComparedWith, Comparison, Greeting, Inventory, LoggedChange, Page, Right, Rights,
+    Answer, ComparedWith, Comparison, Greeting, Inventory, LoggedChange, Page, Rights,
     ScopePosition, StoreFault, StoredChange, StoredDocument, StoredEntry, Task,
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
@@ -14,7 +16,7 @@ use crate::error::{damaged, fault};
 use crate::evidence;
 use crate::lineage::Lineage;
 use crate::value::{
-    clamp_to_sql, digest, document, from_sql, heads_from_sql, schema_version, scope, to_sql,
+    clamp_to_sql, digest, document, from_sql, heads_from_sql, schema_version, scope, to_sql, verbs,
 };
 
 /// What an entry, a change or a document counts for beside its bytes, so that a read of many small
@@ -199,24 +201,16 @@ fn rights(connection: &Connection, device: DeviceId) -> Result<Rights, StoreFaul
     }
 }
 
-/// Reads a device's grants, in force or not.
-pub(crate) fn grants(
-    connection: &Connection,
-    device: DeviceId,
-) -> Result<BTreeMap<Scope, Right>, StoreFault> {
+/// Reads a device's grants, whether it was revoked since or not.
+fn grants(connection: &Connection, device: DeviceId) -> Result<BTreeMap<Scope, Verbs>, StoreFault> {
     let mut find = connection
-        .prepare_cached("SELECT scope, may_write FROM device_grant WHERE device = ?1")
+        .prepare_cached("SELECT scope, verbs FROM device_grant WHERE device = ?1 AND verbs > 0")
         .map_err(fault)?;
     let mut rows = find.query(params![device.bytes()]).map_err(fault)?;
     let mut grants = BTreeMap::new();
     while let Some(row) = rows.next().map_err(fault)? {
         let name: String = row.get(0).map_err(fault)?;
-        let right = if row.get(1).map_err(fault)? {
-            Right::Write
-        } else {
-            Right::Read
-        };
-        grants.insert(scope(&name)?, right);
+        grants.insert(scope(&name)?, verbs(row.get(1).map_err(fault)?)?);
     }
     Ok(grants)
 }

@@ -2,13 +2,32 @@
 
 use std::collections::BTreeMap;
 
-use gridbeat_base::{DeviceId, Install, Scope, WallTime};
-use gridbeat_relay_core::{Right, StoreFault};
+use gridbeat_base::{DeviceId, Install, Scope, Verbs, WallTime};
+use gridbeat_relay_core::StoreFault;
 use rusqlite::{Transaction, params};
 
 use crate::error::fault;
-use crate::value::{from_sql, scope};
+use crate::value::{from_sql, scope, verbs};
 use crate::{Registry, SqliteStore};
+
+/// What a device is granted in one scope.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Granted {
+    /// The role it has there, for people; empty if it has none. Only the verbs decide.
+    pub role: String,
+    /// What it may do there; none withdraws the grant.
+    pub verbs: Verbs,
+}
+
+/// A grant without a role.
+impl From<Verbs> for Granted {
+    fn from(verbs: Verbs) -> Self {
+        Self {
+            verbs,
+            ..Self::default()
+        }
+    }
+}
 
 /// One enrolled device as an operator sees it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -22,7 +41,7 @@ pub struct DeviceRow {
     /// When its rights were taken, if they were.
     pub revoked: Option<WallTime>,
     /// What it may do.
-    pub grants: BTreeMap<Scope, Right>,
+    pub grants: BTreeMap<Scope, Granted>,
     /// When it was last heard, by which installation, and how wrong its clock was then (the
     /// relay's minus the device's, in milliseconds); `None` if never.
     pub seen: Option<(WallTime, Install, i64)>,
@@ -35,7 +54,7 @@ impl Registry for SqliteStore {
         &mut self,
         device: DeviceId,
         name: &str,
-        grants: &BTreeMap<Scope, Right>,
+        grants: &BTreeMap<Scope, Granted>,
         now: WallTime,
     ) -> Result<(), StoreFault> {
         self.write(|tx| {
@@ -80,8 +99,24 @@ impl Registry for SqliteStore {
 }
 
 impl SqliteStore {
-    fn grants(&self, device: DeviceId) -> Result<BTreeMap<Scope, Right>, StoreFault> {
-        crate::read::grants(self.connection(), device)
+    fn grants(&self, device: DeviceId) -> Result<BTreeMap<Scope, Granted>, StoreFault> {
+        let mut find = self
+            .connection()
+            .prepare_cached(
+                "SELECT scope, role, verbs FROM device_grant WHERE device = ?1 AND verbs > 0",
+            )
+            .map_err(fault)?;
+        let mut rows = find.query(params![device.bytes()]).map_err(fault)?;
+        let mut grants = BTreeMap::new();
+        while let Some(row) = rows.next().map_err(fault)? {
+            let name: String = row.get(0).map_err(fault)?;
+            let granted = Granted {
+                role: row.get(1).map_err(fault)?,
+                verbs: verbs(row.get(2).map_err(fault)?)?,
+            };
+            grants.insert(scope(&name)?, granted);
+        }
+        Ok(grants)
     }
 
     fn cursors(&self, device: DeviceId) -> Result<BTreeMap<Scope, (u64, u64)>, StoreFault> {
@@ -108,7 +143,7 @@ fn put_device(
     tx: &Transaction<'_>,
     device: DeviceId,
     name: &str,
-    grants: &BTreeMap<Scope, Right>,
+    grants: &BTreeMap<Scope, Granted>,
     now: WallTime,
 ) -> rusqlite::Result<()> {
     tx.execute(
@@ -117,17 +152,32 @@ fn put_device(
         params![device.bytes(), name, now.millis()],
     )?;
     tx.execute(
-        "DELETE FROM device_grant WHERE device = ?1",
+        "UPDATE device_grant SET verbs = 0 WHERE device = ?1",
         params![device.bytes()],
     )?;
-    let mut insert = tx.prepare_cached("INSERT INTO device_grant VALUES (?1, ?2, ?3)")?;
-    for (scope, right) in grants {
-        insert.execute(params![
-            device.bytes(),
-            scope.as_str(),
-            *right == Right::Write
-        ])?;
+    for (scope, granted) in grants {
+        put_grant(tx, device, scope, granted)?;
     }
+    Ok(())
+}
+
+/// Grants a device something in a scope, in place of what it had there.
+fn put_grant(
+    tx: &Transaction<'_>,
+    device: DeviceId,
+    scope: &Scope,
+    granted: &Granted,
+) -> rusqlite::Result<()> {
+    tx.prepare_cached(
+        "INSERT INTO device_grant VALUES (?1, ?2, ?3, ?4, ?4)
+         ON CONFLICT DO UPDATE SET role = ?3, verbs = ?4, held = held | ?4",
+    )?
+    .execute(params![
+        device.bytes(),
+        scope.as_str(),
+        granted.role,
+        granted.verbs.bits()
+    ])?;
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(crate) const APPLICATION_ID: i32 = 0x4742_5259;
 
 /// One step a version; a file at version `n` lacks the steps from `n` on.
-const STEPS: [&str; 2] = [TABLES, EVIDENCE];
+const STEPS: [&str; 3] = [TABLES, EVIDENCE, VERBS];
 
 const TABLES: &str = "
 CREATE TABLE meta (
@@ -186,6 +186,24 @@ CREATE TRIGGER feed_kept BEFORE DELETE ON feed
 BEGIN SELECT RAISE(ABORT, 'feeds are only added to'); END;
 ";
 
+// What a device may do in a scope, as a set of verbs under the name of a role. A grant that was withdrawn
+// stays, without verbs: what its device did with them stands.
+const VERBS: &str = "
+CREATE TABLE granted (
+    device BLOB NOT NULL,
+    scope TEXT NOT NULL,
+    role TEXT NOT NULL,                   -- for people: nothing is decided by it
+    verbs INTEGER NOT NULL CHECK (verbs BETWEEN 0 AND 127),
+    held INTEGER NOT NULL CHECK (held | verbs = held AND held < 128), -- every verb it ever had
+    PRIMARY KEY (device, scope)
+) STRICT, WITHOUT ROWID;
+INSERT INTO granted
+    SELECT device, scope, '', CASE may_write WHEN 0 THEN 1 ELSE 63 END,
+        CASE may_write WHEN 0 THEN 1 ELSE 63 END FROM device_grant;
+DROP TABLE device_grant;
+ALTER TABLE granted RENAME TO device_grant;
+";
+
 /// The version this program writes.
 pub(crate) fn newest() -> i32 {
     i32::try_from(STEPS.len()).expect("the steps are few")
@@ -201,4 +219,34 @@ pub(crate) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     }
     tx.pragma_update(None, "user_version", newest())?;
     tx.commit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_with_two_rights_is_brought_up_to_verbs() {
+        let mut file = Connection::open_in_memory().unwrap();
+        for step in &STEPS[..2] {
+            file.execute_batch(step).unwrap();
+        }
+        file.execute_batch(
+            "PRAGMA user_version = 2;
+             INSERT INTO device_grant VALUES (x'01', 'east', 1), (x'01', 'west', 0);",
+        )
+        .unwrap();
+        migrate(&mut file).unwrap();
+        let mut find = file
+            .prepare("SELECT scope, role, verbs, held FROM device_grant ORDER BY scope")
+            .unwrap();
+        let rows = find.query_map([], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        });
+        let rows: Vec<(String, String, i64, i64)> = rows.unwrap().map(Result::unwrap).collect();
+        let work = i64::from(gridbeat_base::Verbs::WORK.bits());
+        let expected = [("east", work), ("west", 1)];
+        let expected = expected.map(|(scope, verbs)| (scope.into(), String::new(), verbs, verbs));
+        assert_eq!(rows, expected);
+    }
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use gridbeat_base::{DeviceId, Scope, WallTime};
-use gridbeat_relay_core::{Answer, Right, StoreFault, Task};
+use gridbeat_relay_core::{Answer, StoreFault, Task};
 
-use crate::DeviceRow;
+use crate::{DeviceRow, Granted};
 
 /// A place that does the relay's tasks.
 ///
@@ -33,7 +33,7 @@ pub trait Registry: Store {
         &mut self,
         device: DeviceId,
         name: &str,
-        grants: &BTreeMap<Scope, Right>,
+        grants: &BTreeMap<Scope, Granted>,
         now: WallTime,
     ) -> Result<(), StoreFault>;
 

@@ -1,6 +1,6 @@
 //! How ids, hashes and numbers lie in columns, and back.
 
-use gridbeat_base::{ChangeHash, Digest, DocumentId, Scope};
+use gridbeat_base::{ChangeHash, Digest, DocumentId, Scope, Verbs};
 use gridbeat_relay_core::StoreFault;
 
 use crate::error::damaged;
@@ -45,6 +45,11 @@ pub(crate) fn heads_from_sql(bytes: &[u8]) -> Result<Vec<ChangeHash>, StoreFault
 /// Reads a scope's name.
 pub(crate) fn scope(name: &str) -> Result<Scope, StoreFault> {
     Scope::new(name).map_err(|_| damaged("a scope's name is not one"))
+}
+
+/// Reads a set of verbs.
+pub(crate) fn verbs(bits: u8) -> Result<Verbs, StoreFault> {
+    Verbs::from_bits(bits).map_err(|_| damaged("a grant has verbs that are none"))
 }
 
 /// Reads a digest.

@@ -29,6 +29,6 @@ pub use relay::{RelayHandle, StartError, start};
 #[doc(no_inline)]
 pub use gridbeat_link::{DeviceBundle, TrafficCounts};
 #[doc(no_inline)]
-pub use gridbeat_relay_core::{Counters, PlaceError, Right, StoreFault};
+pub use gridbeat_relay_core::{Counters, PlaceError, StoreFault};
 #[doc(no_inline)]
-pub use gridbeat_relay_store::DeviceRow;
+pub use gridbeat_relay_store::{DeviceRow, Granted};

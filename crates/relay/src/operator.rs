@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use gridbeat_base::{DeviceId, Incarnation, Remedy, Scope};
 use gridbeat_link::{Clock, DeviceBundle, random_from_system};
-use gridbeat_relay_core::{PlaceError, Right, StoreFault};
-use gridbeat_relay_store::{DeviceRow, OpenError, Registry as _, SqliteStore, StoreOptions};
+use gridbeat_relay_core::{PlaceError, StoreFault};
+use gridbeat_relay_store::{
+    DeviceRow, Granted, OpenError, Registry as _, SqliteStore, StoreOptions,
+};
 
 use crate::authority::{Authority, AuthorityError, DEVICE_LIFETIME};
 use crate::config::RelayConfig;
@@ -22,7 +24,7 @@ pub struct Enrolment {
     /// A name for operators: whose it is.
     pub name: String,
     /// What it may do in which scope.
-    pub grants: BTreeMap<Scope, Right>,
+    pub grants: BTreeMap<Scope, Granted>,
     /// How it reaches the relay: `host:port`.
     pub relay: String,
     /// How long its certificate is good.
@@ -34,7 +36,7 @@ impl Enrolment {
     pub fn new(
         device: DeviceId,
         name: &str,
-        grants: impl IntoIterator<Item = (Scope, Right)>,
+        grants: impl IntoIterator<Item = (Scope, Granted)>,
         relay: &str,
     ) -> Self {
         Self {

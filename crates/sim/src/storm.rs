@@ -3,9 +3,8 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use gridbeat_base::{Install, Random, Scope};
+use gridbeat_base::{Install, Random, Scope, Verbs};
 use gridbeat_device_core::SaveError;
-use gridbeat_relay_core::Right;
 use gridbeat_relay_store::Registry as _;
 use gridbeat_sync_protocol::{Entry, Frame};
 
@@ -63,14 +62,18 @@ impl World {
         }
     }
 
-    /// Writes a device's rights into the relay's table: `Write` in its scopes, but for `others`.
-    fn enrol(&mut self, node: usize, others: &BTreeMap<Scope, Right>) {
-        let mut grants: BTreeMap<Scope, Right> = self.nodes[node]
+    /// Writes a device's rights into the relay's table: all work in its scopes, but for `others`.
+    fn enrol(&mut self, node: usize, others: &BTreeMap<Scope, Verbs>) {
+        let mut verbs: BTreeMap<Scope, Verbs> = self.nodes[node]
             .scopes
             .iter()
-            .map(|scope| (scope.clone(), Right::Write))
+            .map(|scope| (scope.clone(), Verbs::WORK))
             .collect();
-        grants.extend(others.clone());
+        verbs.extend(others.clone());
+        let grants = verbs
+            .into_iter()
+            .map(|(scope, verbs)| (scope, verbs.into()));
+        let grants = grants.collect();
         let device = self.nodes[node].device;
         let now = self.relay_now();
         if let Some(store) = self.relay.store.as_mut() {
@@ -289,12 +292,12 @@ impl World {
     /// A device may write in one of its scopes no longer, or may again.
     fn downgrade(&mut self, node: usize) {
         let scope = self.nodes[node].scopes[0].clone();
-        let right = if self.random.chance(500) {
-            Right::Read
+        let verbs = if self.random.chance(500) {
+            Verbs::READ
         } else {
-            Right::Write
+            Verbs::WORK
         };
-        self.enrol(node, &BTreeMap::from([(scope, right)]));
+        self.enrol(node, &BTreeMap::from([(scope, verbs)]));
     }
 
     /// Ends the storm: no fault from here on, every process up, every link good.

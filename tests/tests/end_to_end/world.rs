@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use gridbeat_base::{DeviceId, Install, Scope};
+use gridbeat_base::{DeviceId, Install, Scope, Verbs};
 use gridbeat_device::{Config, Device, DeviceBundle, Query, SyncState};
 use gridbeat_domain::{Catalogue, CategoryKind, IncidentIntent, Severity, kinds};
-use gridbeat_relay::{Enrolment, RelayConfig, RelayHandle, Right, start};
+use gridbeat_relay::{Enrolment, RelayConfig, RelayHandle, start};
 use tempfile::TempDir;
 
 /// Far longer than anything here takes, on however busy a machine: a test that waits this long
@@ -74,7 +74,7 @@ impl RelayAtHome {
 
     /// Enrols a device with the right to write in [`scope`], to be reached at `via`.
     pub(super) async fn enrol(&self, number: u8, via: SocketAddr) -> DeviceBundle {
-        let grants = [(scope(), Right::Write)];
+        let grants = [(scope(), Verbs::WORK.into())];
         let device = device_id(number);
         let enrolment = Enrolment::new(device, "王警官", grants, &via.to_string());
         self.handle().enrol(enrolment).await.unwrap()

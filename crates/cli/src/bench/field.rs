@@ -11,10 +11,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
-use gridbeat_base::{DeviceId, Scope};
+use gridbeat_base::{DeviceId, Scope, Verbs};
 use gridbeat_device::{Config, Device, LinkNews, LinkPolicy, SyncState};
 use gridbeat_relay::{DeviceBundle, Enrolment, Operator, RelayConfig};
-use gridbeat_relay_core::Right;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -149,7 +148,7 @@ pub(super) fn enrolment(device: DeviceId, scope: &Scope, relay: SocketAddr) -> E
     Enrolment::new(
         device,
         "bench",
-        [(scope.clone(), Right::Write)],
+        [(scope.clone(), Verbs::WORK.into())],
         &relay.to_string(),
     )
 }

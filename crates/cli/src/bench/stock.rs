@@ -10,12 +10,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
-use gridbeat_base::{DeviceId, DocumentId, Hlc, Install, Position, Random, Scope, WallTime};
+use gridbeat_base::{DeviceId, DocumentId, Hlc, Install, Position, Random, Scope, Verbs, WallTime};
 use gridbeat_device_core as device_core;
 use gridbeat_device_core::SyncState;
 use gridbeat_document::{Actor, Document, Kind, Kinds, Provenance, Stamp};
 use gridbeat_link::{Clock, random_from_system};
-use gridbeat_relay_core::{Config, Output, Relay, Right, SessionId};
+use gridbeat_relay_core::{Config, Output, Relay, SessionId};
 use gridbeat_relay_store::{Registry as _, SqliteStore, Store as _, StoreOptions};
 use gridbeat_sync_protocol::{Frame, Hello, Push, PushChange, PushDocument, Verdict, Versions};
 use serde_json::json;
@@ -126,7 +126,7 @@ impl Stock {
 
     /// Enrols a device that may write in a scope.
     pub(super) fn enrol(&mut self, device: DeviceId, scope: &Scope) -> anyhow::Result<()> {
-        let grants = BTreeMap::from([(scope.clone(), Right::Write)]);
+        let grants = BTreeMap::from([(scope.clone(), Verbs::WORK.into())]);
         Ok(self
             .store
             .add_device(device, "bench", &grants, self.clock.now().wall)?)

@@ -1,6 +1,6 @@
 //! What is accepted, when it is acknowledged, and what is refused beside it.
 
-use gridbeat_base::DocumentId;
+use gridbeat_base::{DocumentId, Verbs};
 use gridbeat_relay_core::{Config, Output};
 use gridbeat_relay_store::RecordFilter;
 use gridbeat_sync_protocol::{Frame, Verdict};
@@ -241,10 +241,7 @@ fn nothing_is_admitted_beyond_the_grants() {
     let (east, west, north) = (scope("east"), scope("west"), scope("north"));
     let mut owner = Device::enrolled(&mut world, 1, &[&west]);
     let mut device = Device::new(2, &[&east]);
-    let grants = [
-        (east.clone(), gridbeat_relay_core::Right::Write),
-        (north.clone(), gridbeat_relay_core::Right::Read),
-    ];
+    let grants = [(east.clone(), Verbs::WORK), (north.clone(), Verbs::READ)];
     world.grant(device.id, &grants.into());
     owner.connect(&mut world);
     device.connect(&mut world);

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use gridbeat_base::{DocumentId, Incarnation, Install};
-use gridbeat_relay_core::{Output, Right};
+use gridbeat_base::{DocumentId, Incarnation, Install, Verbs};
+use gridbeat_relay_core::Output;
 use gridbeat_relay_store::Registry;
 use gridbeat_sync_protocol::{CloseReason, DeviceMisbehaved, Frame, Grant, SessionError};
 
@@ -24,7 +24,7 @@ fn a_welcome_says_where_each_scope_stands() {
     let change = author.edit(id(1), "text=x");
     author.push(&mut world, &east, id(1), std::slice::from_ref(&change));
     let mut second = Device::new(2, &[&west, &east]);
-    let grants = BTreeMap::from([(east.clone(), Right::Read), (north.clone(), Right::Write)]);
+    let grants = BTreeMap::from([(east.clone(), Verbs::READ), (north.clone(), Verbs::WORK)]);
     world.grant(second.id, &grants);
     second.connect(&mut world);
     let welcome = second.welcome.clone().unwrap();
@@ -133,7 +133,7 @@ fn a_push_is_judged_by_the_rights_of_its_own_moment() {
     let mut revoked = Device::enrolled(&mut world, 2, &[&east]);
     device.connect(&mut world);
     revoked.connect(&mut world);
-    world.grant(device.id, &BTreeMap::from([(east.clone(), Right::Read)]));
+    world.grant(device.id, &BTreeMap::from([(east.clone(), Verbs::READ)]));
     world.store.revoke(revoked.id, world.now.wall).unwrap();
     let change = device.edit(id(1), "text=x");
     let ack = device.push(&mut world, &east, id(1), &[change]);

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use gridbeat_base::{DeviceId, DocumentId, Monotonic, Now, Random, Scope, WallTime};
-use gridbeat_relay_core::{Config, Output, Relay, Right, SessionId, Task, TaskId};
+use gridbeat_base::{DeviceId, DocumentId, Monotonic, Now, Random, Scope, Verbs, WallTime};
+use gridbeat_relay_core::{Config, Output, Relay, SessionId, Task, TaskId};
 use gridbeat_relay_store::{Registry, SqliteStore, Store, StoreOptions};
 use gridbeat_sync_protocol::{CloseReason, Frame, decode, encode};
 use tempfile::TempDir;
@@ -85,13 +85,16 @@ impl World {
 
     /// Enrols a device that may write in scopes.
     pub(crate) fn enrol(&mut self, device: DeviceId, scopes: &[&Scope]) {
-        let grants = scopes.iter().map(|scope| ((*scope).clone(), Right::Write));
+        let grants = scopes.iter().map(|scope| ((*scope).clone(), Verbs::WORK));
         self.grant(device, &grants.collect());
     }
 
-    pub(crate) fn grant(&mut self, device: DeviceId, grants: &BTreeMap<Scope, Right>) {
+    pub(crate) fn grant(&mut self, device: DeviceId, verbs: &BTreeMap<Scope, Verbs>) {
+        let grants = verbs
+            .iter()
+            .map(|(scope, verbs)| (scope.clone(), (*verbs).into()));
         self.store
-            .add_device(device, "Bike", grants, self.now.wall)
+            .add_device(device, "Bike", &grants.collect(), self.now.wall)
             .unwrap();
     }
 

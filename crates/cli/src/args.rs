@@ -35,6 +35,8 @@ pub(crate) enum Verb {
     Sim(SimArgs),
     /// Measure the figures the engine is held to, on this machine.
     Bench(crate::bench::Args),
+    /// Look into what a relay refused, and discard what was seen to.
+    Quarantine(QuarantineArgs),
     /// Verify who pushed what, and that nothing was changed since, on a copy of a relay's database.
     Audit(AuditArgs),
     /// Read a city's file of requests: count, account for what cannot be read, save as reports.
@@ -158,6 +160,12 @@ pub(crate) enum DeviceVerb {
         #[arg(long)]
         json: bool,
     },
+    /// See to what the relay did not accept.
+    NotAccepted {
+        /// What to do.
+        #[command(subcommand)]
+        verb: NotAcceptedVerb,
+    },
     /// Meet the relay and come in sync.
     Sync {
         /// How long to try.
@@ -166,6 +174,44 @@ pub(crate) enum DeviceVerb {
         /// As JSON.
         #[arg(long)]
         json: bool,
+    },
+}
+
+/// What to do with what a relay did not accept.
+#[derive(Debug, Subcommand)]
+pub(crate) enum NotAcceptedVerb {
+    /// List it: what was wanted, and why it was not accepted, in both languages.
+    List {
+        /// Also what was dropped or corrected since.
+        #[arg(long)]
+        all: bool,
+        /// In which form to answer.
+        #[arg(short, long, value_enum, default_value_t = Form::Text)]
+        output: Form,
+    },
+    /// Save a corrected intent in its place.
+    Edit {
+        /// Its number.
+        number: i64,
+        /// The whole intent, as `list -o json` shows the old one.
+        #[arg(long, value_name = "JSON")]
+        intent: String,
+    },
+    /// Drop it. It stays in the history.
+    Drop {
+        /// Its number.
+        number: i64,
+        /// Do it.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Write it into a file of JSON that people can read.
+    Export {
+        /// The file; it must not be there.
+        file: PathBuf,
+        /// Also what was dropped or corrected since.
+        #[arg(long)]
+        all: bool,
     },
 }
 
@@ -303,6 +349,75 @@ pub(crate) struct SimArgs {
     /// before, and in another run just after it is durable.
     #[arg(long, conflicts_with_all = ["seeds", "trace"])]
     pub(crate) exhaustive: bool,
+}
+
+/// `gridbeat quarantine`.
+#[derive(Debug, Args)]
+pub(crate) struct QuarantineArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: QuarantineVerb,
+}
+
+/// What to do with what a relay refused. The relay may be running.
+#[derive(Debug, Subcommand)]
+pub(crate) enum QuarantineVerb {
+    /// List what was refused, the latest first.
+    List {
+        /// Where the relay is.
+        #[command(flatten)]
+        place: RelayPlace,
+        /// Only what this device brought.
+        #[arg(long)]
+        device: Option<DeviceId>,
+        /// Only what was for this document.
+        #[arg(long)]
+        document: Option<DocumentId>,
+        /// Only what broke this rule: its code.
+        #[arg(long, value_name = "CODE")]
+        rule: Option<String>,
+        /// Also what was discarded.
+        #[arg(long)]
+        all: bool,
+        /// Only those before this number: the last of the page before.
+        #[arg(long, value_name = "NUMBER")]
+        before: Option<i64>,
+        /// At most so many.
+        #[arg(long, default_value_t = 50)]
+        limit: u64,
+        /// In which form to answer.
+        #[arg(short, long, value_enum, default_value_t = Form::Text)]
+        output: Form,
+    },
+    /// Show one: the rule in words, and what the change says of itself. It is not opened.
+    Show {
+        /// Where the relay is.
+        #[command(flatten)]
+        place: RelayPlace,
+        /// Its number.
+        number: i64,
+        /// In which form to answer.
+        #[arg(short, long, value_enum, default_value_t = Form::Text)]
+        output: Form,
+    },
+    /// Discard its bytes for good. What it was, who discarded it and why stay on record.
+    Discard {
+        /// Where the relay is.
+        #[command(flatten)]
+        place: RelayPlace,
+        /// Their numbers.
+        #[arg(required = true)]
+        numbers: Vec<i64>,
+        /// Why.
+        #[arg(long, value_name = "WORDS")]
+        why: String,
+        /// By whom [default: who is logged in].
+        #[arg(long, value_name = "NAME")]
+        by: Option<String>,
+        /// Do it.
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// `gridbeat audit`.

@@ -3,7 +3,7 @@
 //! - [`mod@bench`]: the figures the engine is held to, measured
 //! - [`input`]: a day of patrol as the user hands it over, in files or as a seeded shift of our own
 //! - `args`, `config`, `output`, `signals`: the command line, the environment, how we speak and end
-//! - `relay`, `device`, `demo`, `sim`, `import`, `version`: the verbs
+//! - `quarantine`, `relay`, `device`, `demo`, `sim`, `import`, `version`: the verbs
 //! - `report`: the page that shows a run of the demo
 
 mod args;
@@ -15,6 +15,7 @@ mod device;
 mod import;
 pub mod input;
 mod output;
+mod quarantine;
 mod relay;
 mod report;
 mod signals;
@@ -38,6 +39,7 @@ pub fn run() -> ExitCode {
         Verb::Demo(args) => demo::run(&args),
         Verb::Sim(args) => sim::run(&args),
         Verb::Bench(args) => bench::run(args).map(|()| Ending::Good),
+        Verb::Quarantine(args) => quarantine::run(args.verb),
         Verb::Audit(args) => audit::run(&args),
         Verb::Import(args) => import::run(&args),
         Verb::Version(args) => version::run(args),

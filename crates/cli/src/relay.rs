@@ -186,7 +186,8 @@ fn device_json(row: &DeviceRow) -> Value {
     })
 }
 
-fn iso(at: WallTime) -> String {
+/// Writes a time for people.
+pub(crate) fn iso(at: WallTime) -> String {
     jiff::Timestamp::from_millisecond(at.millis())
         .map_or_else(|_| at.millis().to_string(), |at| at.to_string())
 }

@@ -19,7 +19,7 @@ use crate::store::documents::{self, Loaded, Touched};
 use crate::store::log::Intent;
 use crate::store::outbox::{self, Waiting};
 use crate::store::scopes::{self, Membership, Placement};
-use crate::store::{Store, blobs, meta, refused};
+use crate::store::{Store, blobs, meta};
 use crate::{
     Config, Counters, OpenError, Opening, Output, SaveError, StorageError, SyncProblem, SyncState,
 };
@@ -181,15 +181,6 @@ impl Device {
         Ok(saved)
     }
 
-    /// Drops something the relay refused, once a person has seen to it; says whether it was there.
-    ///
-    /// # Errors
-    ///
-    /// [`SaveError::DiskFull`] or [`SaveError::Storage`].
-    pub fn drop_refused(&mut self, id: i64) -> Result<bool, SaveError> {
-        self.store.write(|tx| Ok(refused::delete(tx, id)?))
-    }
-
     /// Keeps a blob (a photo, a track segment) and returns its hash.
     ///
     /// # Errors
@@ -259,7 +250,7 @@ impl Device {
         self.store.close()
     }
 
-    fn action<'i>(&mut self, now: Now, intent: &'i [u8]) -> Action<'i> {
+    pub(crate) fn action<'i>(&mut self, now: Now, intent: &'i [u8]) -> Action<'i> {
         let random = &mut self.random;
         // The clock itself moves on only with the commit; a stamp that fails may be given again.
         let mut clock = self.book.clock;
@@ -276,7 +267,7 @@ impl Device {
         }
     }
 
-    fn saved(&mut self, now: Now, hlc: Hlc, saved: Saved, waiting: Waiting) {
+    pub(crate) fn saved(&mut self, now: Now, hlc: Hlc, saved: Saved, waiting: Waiting) {
         self.book.clock = gridbeat_base::HlcClock::from_last(hlc);
         self.book.waiting.add(waiting.size);
         self.outputs.push_back(Output::Changed {
@@ -288,15 +279,15 @@ impl Device {
 }
 
 /// One user action on its way to become a change.
-struct Action<'i> {
+pub(crate) struct Action<'i> {
     actor: Actor,
-    stamp: Stamp,
+    pub(crate) stamp: Stamp,
     intent: &'i [u8],
 }
 
 impl Action<'_> {
     /// Does the action on a document, and stores all that follows from it.
-    fn perform(
+    pub(crate) fn perform(
         &self,
         tx: &Connection,
         loaded: &mut Loaded,

@@ -167,6 +167,12 @@ pub enum SaveError {
     /// The device may read here but not write.
     #[error("no right to write here")]
     NotGranted,
+    /// Nothing of this number is among what was refused and is still to be seen to.
+    #[error("nothing that was refused has the number {id}")]
+    NotRefused {
+        /// The number.
+        id: i64,
+    },
     /// The kind did not take the intent.
     #[error(transparent)]
     Intent(#[from] IntentError),
@@ -188,6 +194,7 @@ impl SaveError {
             Self::UnknownKind { .. }
             | Self::UnknownDocument { .. }
             | Self::UnknownScope { .. }
+            | Self::NotRefused { .. }
             | Self::NotGranted => Remedy::FixInput,
             Self::Intent(source) => source.remedy(),
             Self::Edit(source) => source.remedy(),

@@ -1,6 +1,7 @@
 //! The device's brain and its one SQLite file; synchronous, without a network and without a clock.
 //!
 //! - `device`: open, save, close
+//! - `refused`: what the relay did not accept, in a person's hands
 //! - `query`, `read`, `near`, `text`: what screens ask; places; words in Chinese and others
 //! - `link`: the device's side of a session with a relay
 //! - `state`: what the device says about itself
@@ -20,6 +21,7 @@ mod link;
 mod near;
 mod query;
 mod read;
+mod refused;
 mod state;
 mod store;
 mod text;
@@ -28,5 +30,7 @@ pub use config::{BeforeCommit, Config};
 pub use device::{Device, Saved};
 pub use error::{LinkError, OpenError, ReadError, SaveError, StorageError};
 pub use link::Output;
-pub use query::{Delivery, HistoryEntry, Near, Order, QUERY_LIMIT, Query, Record, RefusedIntent};
+pub use query::{
+    Delivery, HistoryEntry, Near, Order, QUERY_LIMIT, Query, Record, RefusedIntent, Settled,
+};
 pub use state::{Counters, Opening, OutboxState, ScopeState, SyncProblem, SyncState};

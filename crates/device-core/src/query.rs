@@ -5,6 +5,8 @@ use core::fmt;
 use gridbeat_base::{ChangeHash, DeviceId, DocumentId, Position, Scope, WallTime};
 use gridbeat_sync_protocol::Reason;
 
+use crate::Saved;
+
 /// Rows a query gives unless told otherwise: two screens of a phone.
 pub const QUERY_LIMIT: usize = 50;
 
@@ -152,10 +154,11 @@ impl fmt::Debug for HistoryEntry {
     }
 }
 
-/// Something the relay refused, kept until a person drops it.
+/// Something the relay refused, kept until a person corrects or drops it, and in the history ever after.
 #[derive(Clone, PartialEq, Eq)] // Debug is by hand and leaves out the intent
 pub struct RefusedIntent {
-    /// Its number in this file, for [`Device::drop_refused`](crate::Device::drop_refused).
+    /// Its number in this file, for [`Device::correct_refused`](crate::Device::correct_refused) and
+    /// [`Device::drop_refused`](crate::Device::drop_refused).
     pub id: i64,
     /// The document it was meant for.
     pub document: DocumentId,
@@ -175,6 +178,17 @@ pub struct RefusedIntent {
     pub intent: Option<Vec<u8>>,
     /// Why it was refused.
     pub reason: Reason,
+    /// What a person did about it; `None` while it is to be seen to.
+    pub settled: Option<Settled>,
+}
+
+/// What a person did about something refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Settled {
+    /// When.
+    pub at: WallTime,
+    /// The corrected intent, if it was not dropped: its document and its change.
+    pub replaced_by: Option<Saved>,
 }
 
 impl fmt::Debug for RefusedIntent {

@@ -7,10 +7,10 @@ use gridbeat_document::View;
 use rusqlite::types::ToSql;
 use rusqlite::{Connection, Row, named_params};
 
-use crate::store::{blobs, documents, log, outbox, refused, scopes, sql};
+use crate::store::{blobs, documents, log, outbox, scopes, sql};
 use crate::{
-    Delivery, Device, HistoryEntry, Near, Order, OutboxState, Query, ReadError, Record,
-    RefusedIntent, ScopeState, StorageError, near, text,
+    Delivery, Device, HistoryEntry, Near, Order, OutboxState, Query, ReadError, Record, ScopeState,
+    StorageError, near, text,
 };
 
 /// The first distance looked at around a place: a few streets.
@@ -145,28 +145,6 @@ impl Device {
             intent: row.intent,
         };
         Ok(rows.into_iter().map(entry).collect())
-    }
-
-    /// Lists what the relay refused, the oldest first.
-    ///
-    /// # Errors
-    ///
-    /// [`ReadError::Storage`].
-    pub fn refused(&self) -> Result<Vec<RefusedIntent>, ReadError> {
-        let rows = refused::load(self.store.reader())?;
-        let refused = |row: refused::RefusedRow| RefusedIntent {
-            id: row.id,
-            document: row.document,
-            kind: row.kind,
-            scope: row.scope,
-            change: row.hash,
-            author: row.author,
-            saved: row.wall,
-            refused: row.refused,
-            intent: row.intent,
-            reason: row.reason,
-        };
-        Ok(rows.into_iter().map(refused).collect())
     }
 
     /// Lists the scopes the device holds, by name.

@@ -221,7 +221,7 @@ impl Device {
         self.call(move |owner| owner.core.history(document)).await
     }
 
-    /// Lists what the relay refused, the oldest first, until a person drops it.
+    /// Lists what the relay did not accept and nobody has seen to, the oldest first.
     ///
     /// # Errors
     ///
@@ -230,13 +230,45 @@ impl Device {
         self.call(|owner| owner.core.refused()).await
     }
 
-    /// Drops something the relay refused, once a person has seen to it; says whether it was there.
+    /// Lists what the relay did not accept once and was dropped or corrected since, the oldest first.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub async fn refused_history(&self) -> Result<Vec<RefusedIntent>, CallError<ReadError>> {
+        self.call(|owner| owner.core.refused_history()).await
+    }
+
+    /// Saves a corrected intent in place of one that was not accepted, which is then marked as replaced. A record
+    /// that ended because its beginning was refused begins by it.
+    ///
+    /// # Errors
+    ///
+    /// [`SaveError`]: nothing was saved, and the refused one is to be seen to as before.
+    pub async fn correct_refused(
+        &self,
+        id: i64,
+        intent: Vec<u8>,
+    ) -> Result<Saved, CallError<SaveError>> {
+        self.call(move |owner| {
+            let now = owner.now();
+            owner.core.correct_refused(now, id, &intent)
+        })
+        .await
+    }
+
+    /// Drops something the relay did not accept, once a person has seen to it; says whether it was there. It
+    /// stays in the history.
     ///
     /// # Errors
     ///
     /// [`SaveError`].
     pub async fn drop_refused(&self, id: i64) -> Result<bool, CallError<SaveError>> {
-        self.call(move |owner| owner.core.drop_refused(id)).await
+        self.call(move |owner| {
+            let now = owner.now();
+            owner.core.drop_refused(now, id)
+        })
+        .await
     }
 
     /// Lists the scopes the device holds, by name.

@@ -35,7 +35,7 @@ pub use watch::Watch;
 #[doc(no_inline)]
 pub use gridbeat_device_core::{
     BeforeCommit, Counters, Delivery, HistoryEntry, Near, Opening, Order, OutboxState, QUERY_LIMIT,
-    Query, ReadError, Record, RefusedIntent, SaveError, Saved, ScopeState, StorageError,
+    Query, ReadError, Record, RefusedIntent, SaveError, Saved, ScopeState, Settled, StorageError,
     SyncProblem, SyncState,
 };
 #[doc(no_inline)]

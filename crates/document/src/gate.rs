@@ -20,6 +20,7 @@ mod form;
 mod history;
 mod operations;
 mod order;
+mod outline;
 #[cfg(feature = "fuzz")]
 mod probe;
 mod rule;
@@ -29,6 +30,7 @@ use std::collections::BTreeMap;
 
 use gridbeat_base::{ChangeHash, DeviceId};
 
+pub use outline::Outline;
 #[cfg(feature = "fuzz")]
 pub use probe::{Counts, counts};
 pub use rule::Rule;

@@ -6,7 +6,7 @@
 //! - `edit`: the edits of one user action
 //! - `view`: a document's content as plain values, conflicts included
 //! - `change` and `chunk`: one change as it is stored and sent, and how its bytes are read
-//! - `gate`: the one function through which every change from outside passes
+//! - `gate`: the one function through which every change from outside passes; what one says of itself
 //! - `limits`: the sizes a change and a document may have
 //! - `read`, `actor`: from Automerge to plain values; the name a device writes under
 //!
@@ -30,7 +30,7 @@ pub use change::{Change, advance_heads};
 pub use chunk::ParseError;
 pub use document::{Document, LoadError};
 pub use edit::{COUNTER_STEP_MAX, Edit, EditError, Problem, Scalar};
-pub use gate::{Incoming, Rule, Side, Verdict};
+pub use gate::{Incoming, Outline, Rule, Side, Verdict};
 pub use genesis::{Skeleton, genesis_hash};
 pub use kind::{IntentError, Kind, Kinds, Projection, Refusal, Stamp, Words};
 pub use limits::{

@@ -5,6 +5,7 @@
 //! - `step`: the states of an incident and the steps between them, as data
 //! - `incident`: the incident: fields that merge, facts that are added, a state that is folded
 //! - `patrol`: an officer's patrol: legs, check-ins, notes, track segments
+//! - `wanted`: what a person wanted, in words
 //!
 //! Pure. Not here: who may take which step, deadlines, grids, posts, indicators.
 
@@ -13,6 +14,7 @@ mod fact;
 mod incident;
 mod patrol;
 mod step;
+mod wanted;
 
 pub use category::{Catalogue, Category, CategoryKind, NATIONAL_STANDARD};
 pub use fact::{FOLD_SLACK, FactTimes};
@@ -25,6 +27,7 @@ pub use patrol::{
     Transport,
 };
 pub use step::{State, Step};
+pub use wanted::{Wanted, wanted};
 
 use std::sync::Arc;
 

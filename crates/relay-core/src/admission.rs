@@ -370,7 +370,8 @@ impl Admission<'_> {
             scope: taken.push.scope.clone(),
             document: document.document,
             hash,
-            code: reason.code.clone(),
+            reason: reason.clone(),
+            size_bytes: bytes.len() as u64,
             bytes: if kept { bytes.clone() } else { Vec::new() },
         });
         Verdict::Refused(reason)

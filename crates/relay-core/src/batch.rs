@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use gridbeat_base::{ChangeHash, DeviceId, Digest, DocumentId, Install, Scope, WallTime};
-use gridbeat_sync_protocol::{BatchProof, Verdict};
+use gridbeat_sync_protocol::{BatchProof, Reason, Verdict};
 
 use crate::RecordFields;
 
@@ -115,9 +115,11 @@ pub struct RefusedChange {
     pub document: DocumentId,
     /// Its name, if its bytes are a change at all.
     pub hash: Option<ChangeHash>,
-    /// The stable code of the rule.
-    pub code: String,
-    /// Its bytes; empty if the device has used up its room in the quarantine.
+    /// The rule it broke, as its device is told.
+    pub reason: Reason,
+    /// How many bytes it has.
+    pub size_bytes: u64,
+    /// Its bytes; empty if the session has used up its room in the quarantine.
     pub bytes: Vec<u8>,
 }
 

@@ -7,15 +7,14 @@ use std::collections::BTreeMap;
 
 use gridbeat_base::{Digest, DocumentId, Scope, WallTime};
 use gridbeat_relay_core::{
-    Answer, Batch, DocumentState, DocumentWrite, EntryKind, Mark, NewEntry, RefusedChange,
-    StoreFault,
+    Answer, Batch, DocumentState, DocumentWrite, EntryKind, Mark, NewEntry, StoreFault,
 };
 use gridbeat_sync_protocol::Signer;
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use crate::error::{damaged, fault};
-use crate::evidence;
 use crate::value::{digest, from_sql, heads_to_sql, to_sql};
+use crate::{evidence, quarantine};
 
 /// `feed.what`: the document enters, with its changes up to `feed.change`.
 pub(crate) const ATTACH: i64 = 1;
@@ -54,7 +53,7 @@ pub(crate) fn commit(
         fed.insert(scope.clone(), put_entries(tx, id, entries, &documents)?);
     }
     for refused in &batch.refused {
-        put_refused(tx, refused, batch.received).map_err(fault)?;
+        quarantine::put(tx, refused, batch.received)?;
     }
     marks(tx, &batch.marks)?;
     evidence::record(tx, signer, batch, &fed)?;
@@ -290,27 +289,6 @@ fn scope_id(
     };
     known.insert(scope.clone(), id);
     Ok(id)
-}
-
-fn put_refused(
-    tx: &Transaction<'_>,
-    refused: &RefusedChange,
-    received: WallTime,
-) -> rusqlite::Result<()> {
-    tx.prepare_cached(
-        "INSERT INTO refused (device, scope, document, hash, code, received, bytes)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
-    )?
-    .execute(params![
-        refused.device.bytes(),
-        refused.scope.as_str(),
-        refused.document.bytes(),
-        refused.hash.as_ref().map(|hash| hash.bytes().as_slice()),
-        refused.code,
-        received.millis(),
-        refused.bytes,
-    ])?;
-    Ok(())
 }
 
 fn put_mark(tx: &Transaction<'_>, mark: &Mark) -> rusqlite::Result<()> {

@@ -1,8 +1,8 @@
-//! What operators and consoles read: records, scopes, the quarantine, and what proves equality.
+//! What operators and consoles read: records, scopes, and what proves equality.
 //!
 //! Read directly, not as tasks: none of it decides anything. Each method is bounded by its limit.
 
-use gridbeat_base::{ChangeHash, DeviceId, Digest, DocumentId, Position, Scope, WallTime};
+use gridbeat_base::{ChangeHash, Digest, DocumentId, Position, Scope, WallTime};
 use gridbeat_relay_core::{RecordFields, RecordRow, StoreFault};
 use rusqlite::{Connection, Row, params};
 
@@ -40,25 +40,6 @@ pub struct ScopeRow {
     pub documents: u64,
 }
 
-/// One change in the quarantine.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct RefusedRow {
-    /// The device that brought it.
-    pub device: DeviceId,
-    /// The scope it was pushed in.
-    pub scope: Scope,
-    /// The document it was for.
-    pub document: DocumentId,
-    /// Its name, if its bytes are a change at all.
-    pub hash: Option<ChangeHash>,
-    /// The rule it broke.
-    pub code: String,
-    /// When it came.
-    pub received: WallTime,
-    /// Its bytes; empty if the device had used up its room.
-    pub bytes: Vec<u8>,
-}
-
 macro_rules! console {
     ($($name:ident),*) => {$(
         impl $name {
@@ -82,15 +63,6 @@ macro_rules! console {
             /// [`StoreFault`].
             pub fn scopes(&self) -> Result<Vec<ScopeRow>, StoreFault> {
                 scopes(self.connection())
-            }
-
-            /// Lists the quarantine, the latest first.
-            ///
-            /// # Errors
-            ///
-            /// [`StoreFault`].
-            pub fn refused(&self, limit: u64) -> Result<Vec<RefusedRow>, StoreFault> {
-                refused(self.connection(), limit)
             }
 
             /// Returns whether a change of a document is logged.
@@ -219,32 +191,6 @@ fn scopes(connection: &Connection) -> Result<Vec<ScopeRow>, StoreFault> {
             head: from_sql(row.get(1).map_err(fault)?)?,
             digest: digest(row.get(2).map_err(fault)?),
             documents: from_sql(row.get(3).map_err(fault)?)?,
-        });
-    }
-    Ok(found)
-}
-
-fn refused(connection: &Connection, limit: u64) -> Result<Vec<RefusedRow>, StoreFault> {
-    let mut find = connection
-        .prepare_cached(
-            "SELECT device, scope, document, hash, code, received, bytes FROM refused
-             ORDER BY id DESC LIMIT ?1",
-        )
-        .map_err(fault)?;
-    let mut rows = find.query([to_sql(limit)]).map_err(fault)?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next().map_err(fault)? {
-        found.push(RefusedRow {
-            device: DeviceId::from_bytes(row.get(0).map_err(fault)?),
-            scope: scope(&row.get::<_, String>(1).map_err(fault)?)?,
-            document: document(row.get(2).map_err(fault)?),
-            hash: row
-                .get::<_, Option<[u8; 32]>>(3)
-                .map_err(fault)?
-                .map(ChangeHash::from_bytes),
-            code: row.get(4).map_err(fault)?,
-            received: WallTime(row.get(5).map_err(fault)?),
-            bytes: row.get(6).map_err(fault)?,
         });
     }
     Ok(found)

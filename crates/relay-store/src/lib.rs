@@ -13,6 +13,7 @@ mod console;
 mod error;
 mod evidence;
 mod lineage;
+mod quarantine;
 mod read;
 mod receipt;
 mod registry;
@@ -24,8 +25,11 @@ mod value;
 pub use audit::{
     Archive, AuditError, AuditReport, COVERED, DeviceAccount, FINDINGS_MAX, Finding, Segment,
 };
-pub use console::{RecordFilter, RefusedRow, ScopeRow};
+pub use console::{RecordFilter, ScopeRow};
 pub use error::OpenError;
+pub use quarantine::{
+    Discarded, QUARANTINE_BYTES_MAX, QUARANTINE_CHANGES_MAX, RefusedFilter, RefusedRoom, RefusedRow,
+};
 pub use registry::{DeviceRow, Granted};
 pub use sqlite::{SqliteReader, SqliteStore, StoreOptions};
 pub use store::{Registry, Store};

@@ -10,7 +10,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(crate) const APPLICATION_ID: i32 = 0x4742_5259;
 
 /// One step a version; a file at version `n` lacks the steps from `n` on.
-const STEPS: [&str; 3] = [TABLES, EVIDENCE, VERBS];
+const STEPS: [&str; 4] = [TABLES, EVIDENCE, VERBS, QUARANTINE];
 
 const TABLES: &str = "
 CREATE TABLE meta (
@@ -202,6 +202,26 @@ INSERT INTO granted
         CASE may_write WHEN 0 THEN 1 ELSE 63 END FROM device_grant;
 DROP TABLE device_grant;
 ALTER TABLE granted RENAME TO device_grant;
+";
+
+// The quarantine in an operator's hands (`quarantine`).
+const QUARANTINE: &str = "
+ALTER TABLE refused ADD COLUMN en TEXT NOT NULL DEFAULT '';
+ALTER TABLE refused ADD COLUMN zh TEXT NOT NULL DEFAULT '';
+ALTER TABLE refused ADD COLUMN size INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE refused ADD COLUMN discarded INTEGER;
+ALTER TABLE refused ADD COLUMN discarded_by TEXT;
+ALTER TABLE refused ADD COLUMN discarded_why TEXT;
+UPDATE refused SET size = length(bytes);
+
+CREATE TABLE refused_room (               -- sums over refused; beyond: what there was no room for
+    device BLOB PRIMARY KEY,
+    changes INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    beyond INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO refused_room
+    SELECT device, count(*), sum(length(bytes)), 0 FROM refused GROUP BY device;
 ";
 
 /// The version this program writes.

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use gridbeat_base::{ChangeHash, DeviceId, Digest, DocumentId, Position, Random, Scope, WallTime};
 use gridbeat_relay_core::{
     Answer, Batch, DocumentState, DocumentWrite, EntryKind, NewChange, NewEntry, RecordFields,
-    RefusedChange, StoreFault, Task,
+    StoreFault, Task,
 };
 use gridbeat_relay_store::{
     OpenError, RecordFilter, Registry, SqliteStore, Store, StoreOptions, conformance,
@@ -349,35 +349,6 @@ fn records_are_listed_by_what_they_are_and_page_by_page() {
     assert!(row.fields.position.is_some());
     let scope = &store.scopes().unwrap()[0];
     assert_eq!((scope.head, scope.documents), (10, 5));
-}
-
-#[test]
-fn the_quarantine_keeps_a_refused_change_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut store = open(&folder.path().join("relay.db"));
-    let refused = RefusedChange {
-        device: DeviceId::from_bytes([1; 16]),
-        scope: east(),
-        document: document(1),
-        hash: Some(ChangeHash::new([3; 32])),
-        code: "unknown_kind".to_owned(),
-        bytes: vec![1, 2, 3],
-    };
-    for received in [WallTime(1), WallTime(2)] {
-        let batch = Batch {
-            received,
-            refused: vec![refused.clone()],
-            ..Batch::default()
-        };
-        store.run(&Task::Commit(Box::new(batch))).unwrap();
-    }
-    let rows = store.refused(10).unwrap();
-    assert_eq!(rows.len(), 1);
-    assert_eq!(
-        (rows[0].received, rows[0].code.as_str()),
-        (WallTime(1), "unknown_kind")
-    );
-    assert_eq!(rows[0].bytes, [1, 2, 3]);
 }
 
 #[test]

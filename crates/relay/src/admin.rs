@@ -1,7 +1,7 @@
-//! The pages for supervisors and operators: `/livez`, `/readyz`, `/metrics`.
+//! The pages for supervisors and operators: `/livez`, `/readyz`, `/metrics`, `/quarantine`.
 //!
-//! On a loopback address only, without a password: they tell nothing about documents or persons. Not
-//! here: how metrics are written (`open_metrics`), what the brain counts (`gridbeat-relay-core`).
+//! On a loopback address only, without a password: they tell nothing of what is in documents or who persons
+//! are; of refused changes their ids, sizes and rules. Not here: how metrics are written (`open_metrics`), what the brain counts (`gridbeat-relay-core`).
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
@@ -18,12 +18,16 @@ use axum::routing::get;
 use gridbeat_base::WallTime;
 use gridbeat_link::Traffic;
 use gridbeat_relay_core::{Counters, StoreFault};
+use gridbeat_relay_store::SqliteStore;
+use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::brain::Input;
 use crate::listener::ListenerCounts;
 use crate::open_metrics::{self, OpenMetrics};
+use crate::quarantine::{PAGE, QuarantineDetail, QuarantineLine, filter_of};
+use crate::storage::StoreWork;
 
 /// How long the brain may take to answer before it counts as stuck: ten of its longest rounds.
 const BRAIN_PATIENCE: Duration = Duration::from_secs(3);
@@ -51,6 +55,8 @@ pub(crate) fn serve(
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route("/quarantine", get(quarantine_list))
+        .route("/quarantine/{id}", get(quarantine_show))
         .with_state(admin);
     let task = tokio::spawn(async move {
         let end = async move {
@@ -102,7 +108,60 @@ async fn metrics(State(admin): State<Admin>) -> Response {
     ([(CONTENT_TYPE, open_metrics::CONTENT_TYPE)], text.finish()).into_response()
 }
 
+/// The quarantine, the latest first: 200 a page. The query names a device, a document, a rule, the last number
+/// of the page before; `all` also lists what was discarded.
+async fn quarantine_list(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
+    let filter = match filter_of(&query.unwrap_or_default()) {
+        Ok(filter) => filter,
+        Err(wrong) => return (StatusCode::BAD_REQUEST, wrong).into_response(),
+    };
+    let rows = admin.read(move |store| QuarantineLine::list(store, &filter, PAGE));
+    answer(rows.await.map(Some))
+}
+
+/// One refused change.
+async fn quarantine_show(State(admin): State<Admin>, Path(id): Path<String>) -> Response {
+    let Ok(id) = id.parse() else {
+        return (StatusCode::NOT_FOUND, "no such number\n").into_response();
+    };
+    let shown = admin.read(move |store| QuarantineDetail::read(store, id));
+    answer(shown.await)
+}
+
+/// What was read, as JSON; or why it was not.
+fn answer<T: Serialize>(read: Result<Option<T>, String>) -> Response {
+    let text = match read {
+        Ok(Some(found)) => serde_json::to_string(&found).map_err(|error| error.to_string()),
+        Ok(None) => return (StatusCode::NOT_FOUND, "no such number\n").into_response(),
+        Err(error) => Err(error),
+    };
+    match text {
+        Ok(text) => ([(CONTENT_TYPE, "application/json")], text + "\n").into_response(),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, error + "\n").into_response(),
+    }
+}
+
 impl Admin {
+    /// Reads in the database, between the relay's own writes; else says why it cannot.
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&SqliteStore) -> Result<T, StoreFault> + Send + 'static,
+    ) -> Result<T, String> {
+        let (done, answer) = oneshot::channel();
+        let work: StoreWork = Box::new(move |store| {
+            // Whoever asked may have lost patience.
+            let _ = done.send(work(store));
+        });
+        let answer = async {
+            self.inputs.send(Input::Work(work)).await.ok()?;
+            answer.await.ok()
+        };
+        match tokio::time::timeout(BRAIN_PATIENCE, answer).await {
+            Ok(Some(read)) => read.map_err(|fault| fault.to_string()),
+            Ok(None) | Err(_) => Err("the relay does not answer".to_owned()),
+        }
+    }
+
     async fn counters(&self) -> Option<Counters> {
         let (wanted, counters) = oneshot::channel();
         let counters = async {

@@ -4,6 +4,7 @@
 //! - [`config`](RelayConfig): its configuration, one TOML file
 //! - [`authority`](Authority): the certificate authority of the relay and its devices
 //! - [`operator`](Operator): enrol, revoke, list
+//! - [`quarantine`](QuarantineLine): what was refused, as an operator reads it
 //! - `listener`: accepts connections; `brain`: the thread that owns the brain; `storage`: those that
 //!   do its tasks
 //! - `admin`, `open_metrics`: health and metrics
@@ -18,12 +19,14 @@ mod config;
 mod listener;
 mod open_metrics;
 mod operator;
+mod quarantine;
 mod relay;
 mod storage;
 
 pub use authority::{Authority, AuthorityError, DEVICE_LIFETIME, RelayIdentity};
 pub use config::{ConfigError, RelayConfig, WrongValue};
 pub use operator::{Enrolment, Operator, OperatorError};
+pub use quarantine::{QuarantineDetail, QuarantineLine, QuarantineOutline};
 pub use relay::{RelayHandle, StartError, start};
 
 #[doc(no_inline)]
@@ -31,4 +34,4 @@ pub use gridbeat_link::{DeviceBundle, TrafficCounts};
 #[doc(no_inline)]
 pub use gridbeat_relay_core::{Counters, PlaceError, StoreFault};
 #[doc(no_inline)]
-pub use gridbeat_relay_store::{DeviceRow, Granted};
+pub use gridbeat_relay_store::{DeviceRow, Granted, RefusedFilter};

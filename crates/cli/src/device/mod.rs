@@ -4,6 +4,7 @@
 //! its installation. With `--stdio` it runs and speaks JSON lines; without, each verb opens the file,
 //! does one thing and closes it.
 
+mod not_accepted;
 pub(crate) mod protocol;
 mod stdio;
 
@@ -87,6 +88,7 @@ async fn one_shot(device: &Device, verb: DeviceVerb) -> anyhow::Result<Ending> {
         DeviceVerb::List(args) => list(device, args).await,
         DeviceVerb::Show { document, json } => show(device, document, json).await,
         DeviceVerb::Status { json } => status(device, json).await,
+        DeviceVerb::NotAccepted { verb } => not_accepted::run(device, verb).await,
         DeviceVerb::Sync { seconds, json } => {
             let report = device.sync_once(Duration::from_secs(seconds)).await;
             let state = state_line(&report.state, report.waiting);

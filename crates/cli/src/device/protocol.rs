@@ -46,6 +46,13 @@ pub(crate) enum Request {
     Outbox,
     /// List what the relay refused.
     Refused,
+    /// Save a corrected intent in place of something refused, by its number. Answer: [`Saved`].
+    CorrectRefused {
+        /// Its number.
+        number: i64,
+        /// What the person wants, in the kind's JSON.
+        intent: Value,
+    },
     /// Drop something refused, by its number. Answer: whether it was there.
     DropRefused {
         /// Its number.

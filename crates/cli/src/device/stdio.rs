@@ -19,7 +19,7 @@ use super::protocol::{
     AcknowledgedLine, ChangedLine, DocumentPrint, Event, Fault, HistoryLine, OutboxLine, Print,
     RecordLine, Request, Saved, ScopePrint, read_request, write_answer,
 };
-use super::{query, record_line, state_line};
+use super::{not_accepted, query, record_line, state_line};
 use crate::output::Ending;
 use crate::signals::told_to_end;
 
@@ -134,6 +134,12 @@ impl Session {
             Request::Status => self.status().await,
             Request::Outbox => self.outbox().await,
             Request::Refused => self.refused().await,
+            Request::CorrectRefused { number, intent } => {
+                let bytes = intent.to_string().into_bytes();
+                let saved = self.device.correct_refused(number, bytes).await;
+                let saved = saved.map_err(save_fault)?;
+                self.saved(saved.document, saved.change)
+            }
             Request::DropRefused { number } => {
                 value(&self.device.drop_refused(number).await.map_err(save_fault)?)
             }
@@ -198,17 +204,8 @@ impl Session {
 
     async fn refused(&self) -> Result<Value, Fault> {
         let refused = self.device.refused().await.map_err(fault)?;
-        let line = |refused: gridbeat_device::RefusedIntent| {
-            let intent = refused
-                .intent
-                .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
-            serde_json::json!({
-                "number": refused.id, "document": refused.document, "kind": refused.kind,
-                "scope": refused.scope, "change": refused.change, "intent": intent,
-                "code": refused.reason.code, "en": refused.reason.en, "zh": refused.reason.zh,
-            })
-        };
-        Ok(refused.into_iter().map(line).collect::<Vec<_>>().into())
+        let lines = refused.iter().map(not_accepted::line);
+        Ok(lines.collect::<Vec<_>>().into())
     }
 
     async fn print(&self) -> Result<Print, Fault> {

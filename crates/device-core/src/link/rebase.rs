@@ -87,6 +87,7 @@ pub(super) fn refuse(
                 | SaveError::UnknownKind { .. }
                 | SaveError::UnknownDocument { .. }
                 | SaveError::UnknownScope { .. }
+                | SaveError::NotRefused { .. }
                 | SaveError::NotGranted,
             ) => keep(work, loaded, scope, &change, &fallen(first))?,
         }
@@ -164,6 +165,7 @@ fn keep(
             intent: intent.map(|intent| intent.bytes.clone()),
             bytes: change.bytes.clone(),
             reason: reason.clone(),
+            settled: None,
         },
     )?;
     Ok(())

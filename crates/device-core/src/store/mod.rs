@@ -163,6 +163,7 @@ impl StorageFault for SaveError {
             Self::UnknownKind { .. }
             | Self::UnknownDocument { .. }
             | Self::UnknownScope { .. }
+            | Self::NotRefused { .. }
             | Self::NotGranted
             | Self::Intent(_)
             | Self::Edit(_)

@@ -1,8 +1,9 @@
-//! What the relay refused: kept whole, with its reason, until a person drops it.
+//! What the relay refused: kept whole, with its reason, until a person corrects or drops it; then without its
+//! bytes, for the history.
 
 use gridbeat_base::{ChangeHash, DeviceId, DocumentId, WallTime};
 use gridbeat_sync_protocol::Reason;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 
 use super::sql;
 use crate::StorageError;
@@ -21,9 +22,13 @@ pub(crate) struct RefusedRow {
     pub(crate) intent: Option<Vec<u8>>,
     pub(crate) bytes: Vec<u8>,
     pub(crate) reason: Reason,
+    pub(crate) settled: Option<(WallTime, Option<Replacement>)>,
 }
 
-/// Adds a refused change; its `id` is given here.
+/// The document and the change that a corrected intent was saved as.
+pub(crate) type Replacement = (DocumentId, ChangeHash);
+
+/// Adds a refused change, to be seen to; its `id` is given here.
 pub(crate) fn insert(db: &Connection, row: &RefusedRow) -> Result<(), StorageError> {
     sql::execute(
         db,
@@ -48,36 +53,83 @@ pub(crate) fn insert(db: &Connection, row: &RefusedRow) -> Result<(), StorageErr
     Ok(())
 }
 
-/// Returns everything refused, the oldest first.
-pub(crate) fn load(db: &Connection) -> Result<Vec<RefusedRow>, StorageError> {
+/// Which refused changes to read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Which {
+    /// Those that nobody has seen to.
+    Open,
+    /// Those that were dropped or corrected.
+    Settled,
+}
+
+/// Returns what was refused, the oldest first.
+pub(crate) fn load(db: &Connection, which: Which) -> Result<Vec<RefusedRow>, StorageError> {
     sql::all(
         db,
-        "SELECT id, document, kind, scope, hash, author, wall, refused, intent, bytes, code, en, zh
-         FROM refused ORDER BY id",
-        [],
-        |row| {
-            Ok(RefusedRow {
-                id: row.get(0)?,
-                document: sql::document_id(row, 1)?,
-                kind: row.get(2)?,
-                scope: row.get(3)?,
-                hash: sql::hash(row, 4)?,
-                author: sql::device_id(row, 5)?,
-                wall: WallTime(row.get(6)?),
-                refused: WallTime(row.get(7)?),
-                intent: row.get(8)?,
-                bytes: row.get(9)?,
-                reason: Reason {
-                    code: row.get(10)?,
-                    en: row.get(11)?,
-                    zh: row.get(12)?,
-                },
-            })
-        },
+        "SELECT id, document, kind, scope, hash, author, wall, refused, intent, bytes, code, en, zh,
+             settled, replaced_in, replaced_by
+         FROM refused WHERE (settled IS NOT NULL) = ?1 ORDER BY id",
+        [which == Which::Settled],
+        row,
     )
 }
 
-/// Drops one; says whether it was there.
-pub(crate) fn delete(db: &Connection, id: i64) -> Result<bool, StorageError> {
-    Ok(sql::execute(db, "DELETE FROM refused WHERE id = ?1", [id])? > 0)
+/// Returns one that nobody has seen to.
+pub(crate) fn find(db: &Connection, id: i64) -> Result<Option<RefusedRow>, StorageError> {
+    sql::first(
+        db,
+        "SELECT id, document, kind, scope, hash, author, wall, refused, intent, bytes, code, en, zh,
+             settled, replaced_in, replaced_by
+         FROM refused WHERE id = ?1 AND settled IS NULL",
+        [id],
+        row,
+    )
+}
+
+/// Notes that a person has seen to one; says whether it was open. Its bytes go: what was wanted stays.
+pub(crate) fn settle(
+    db: &Connection,
+    id: i64,
+    at: WallTime,
+    replacement: Option<Replacement>,
+) -> Result<bool, StorageError> {
+    let settled = sql::execute(
+        db,
+        "UPDATE refused SET settled = ?2, replaced_in = ?3, replaced_by = ?4, bytes = x''
+         WHERE id = ?1 AND settled IS NULL",
+        params![
+            id,
+            at.millis(),
+            replacement.map(|(document, _)| *document.bytes()),
+            replacement.map(|(_, change)| *change.bytes()),
+        ],
+    )?;
+    Ok(settled > 0)
+}
+
+fn row(row: &Row<'_>) -> rusqlite::Result<RefusedRow> {
+    let replacement = match row.get::<_, Option<[u8; 32]>>(15)? {
+        Some(change) => Some((sql::document_id(row, 14)?, ChangeHash::from_bytes(change))),
+        None => None,
+    };
+    Ok(RefusedRow {
+        id: row.get(0)?,
+        document: sql::document_id(row, 1)?,
+        kind: row.get(2)?,
+        scope: row.get(3)?,
+        hash: sql::hash(row, 4)?,
+        author: sql::device_id(row, 5)?,
+        wall: WallTime(row.get(6)?),
+        refused: WallTime(row.get(7)?),
+        intent: row.get(8)?,
+        bytes: row.get(9)?,
+        reason: Reason {
+            code: row.get(10)?,
+            en: row.get(11)?,
+            zh: row.get(12)?,
+        },
+        settled: row
+            .get::<_, Option<i64>>(13)?
+            .map(|at| (WallTime(at), replacement)),
+    })
 }

@@ -11,14 +11,14 @@ use crate::StorageError;
 pub(crate) const APPLICATION_ID: u32 = 0x4772_6442;
 
 /// The latest format this program knows; stands in the header as `user_version`.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 /// How many numbers each document has for its changes, as a power of two: two hundred times as many as
 /// a document may have changes, for numbers are never used twice.
 pub(crate) const CHANGE_NUMBER_BITS: u32 = 20;
 
 /// `MIGRATIONS[n]` brings a file from format n to format n + 1.
-const MIGRATIONS: [&str; FORMAT as usize] = [FORMAT_1];
+const MIGRATIONS: [&str; FORMAT as usize] = [FORMAT_1, FORMAT_2];
 
 // The log is clustered: a change's id is its document's id × 2^20 + its number there, so a document's
 // changes lie side by side and need no index. Heads are 32-byte hashes, sorted, end to end.
@@ -125,6 +125,13 @@ CREATE TABLE blob (
     hash  BLOB PRIMARY KEY,
     bytes BLOB NOT NULL
 ) STRICT;
+";
+
+// What a person did about a refused change; it stays for the history.
+const FORMAT_2: &str = "
+ALTER TABLE refused ADD COLUMN settled INTEGER;      -- when; NULL while it is to be seen to
+ALTER TABLE refused ADD COLUMN replaced_in BLOB;     -- the document of the corrected intent
+ALTER TABLE refused ADD COLUMN replaced_by BLOB;     -- its change; NULL if it was dropped
 ";
 
 /// Brings the file to the latest format. The caller has checked that it is not a later one.

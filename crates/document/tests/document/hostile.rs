@@ -10,8 +10,8 @@ use std::thread;
 use automerge::ExpandedChange;
 use gridbeat_base::{ChangeHash, DeviceId};
 use gridbeat_document::{
-    CHANGE_OPS_MAX, Change, Document, Incoming, MISSING_NAMED_MAX, ParseError, Rule, Side, Verdict,
-    gate,
+    CHANGE_OPS_MAX, Change, Document, Incoming, MISSING_NAMED_MAX, Outline, ParseError, Rule, Side,
+    Verdict, gate,
 };
 use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
@@ -371,6 +371,19 @@ fn a_few_bytes_that_name_millions_of_operations_are_refused_before_they_are_deco
     for bytes in [bomb, larger, largest] {
         scene.check("rows by the million", &bytes, &Rule::OperationCount);
     }
+}
+
+#[test]
+fn what_a_quarantined_change_says_of_itself_is_read_without_decoding_it() {
+    let told = Outline::read(&with_rows(&bytes_of(OP_BOMB), 130_000_000)).unwrap();
+    assert_eq!(told.operations, Some(130_000_000));
+    assert!(Outline::read(b"not a change").is_err());
+    let scene = Scene::new();
+    let honest = &scene.honest.log[0].0;
+    let told = Outline::read(&honest.bytes).unwrap();
+    assert_eq!((told.hash, told.seq), (honest.hash, 1));
+    assert_eq!((told.actor.len(), told.has_extras), (16, false));
+    assert!(told.operations.is_some_and(|count| count > 0));
 }
 
 #[test]

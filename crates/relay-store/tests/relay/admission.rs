@@ -2,7 +2,7 @@
 
 use gridbeat_base::{DocumentId, Verbs};
 use gridbeat_relay_core::{Config, Output};
-use gridbeat_relay_store::RecordFilter;
+use gridbeat_relay_store::{RecordFilter, RefusedFilter};
 use gridbeat_sync_protocol::{Frame, Verdict};
 
 use crate::device::{Device, document};
@@ -216,14 +216,13 @@ fn a_refused_change_does_not_hold_up_the_honest_ones_beside_it() {
         "nothing begins by a refusal"
     );
     assert_eq!(device.scopes[&east].cursor, 4);
-    let quarantine = world.store.refused(10).unwrap();
+    let quarantine = world.store.refused(&RefusedFilter::default(), 10).unwrap();
     assert_eq!(quarantine.len(), 2);
+    assert_eq!(quarantine[1].hash, Some(bad.hash));
+    let kept = world.store.refused_change(quarantine[1].id).unwrap();
+    assert_eq!(kept.unwrap().1, bad.bytes);
     assert_eq!(
-        (quarantine[1].hash, &quarantine[1].bytes),
-        (Some(bad.hash), &bad.bytes)
-    );
-    assert_eq!(
-        (quarantine[0].hash, quarantine[0].code.as_str()),
+        (quarantine[0].hash, quarantine[0].reason.code.as_str()),
         (None, "not_a_change")
     );
     let Verdict::Refused(reason) = &ack.verdicts[1] else {

@@ -10,6 +10,7 @@ mod device;
 mod feed;
 mod greeting;
 mod note;
+mod quarantine;
 mod repair;
 mod storm;
 mod trouble;

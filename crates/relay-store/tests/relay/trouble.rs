@@ -2,7 +2,7 @@
 
 use gridbeat_base::{ChangeHash, DocumentId};
 use gridbeat_relay_core::{Batch, Output, StoreFault, Task};
-use gridbeat_relay_store::Store;
+use gridbeat_relay_store::{RefusedFilter, Store};
 use gridbeat_sync_protocol::Verdict;
 
 use crate::device::Device;
@@ -180,7 +180,9 @@ fn a_document_whose_log_is_damaged_is_left_alone_and_its_changes_kept_aside() {
     let ack = device.push(&mut world, &east, id(1), std::slice::from_ref(&next));
     assert!(matches!(&ack.verdicts[0], Verdict::Refused(reason)
         if reason.code == "document_unreadable"));
-    assert_eq!(world.store.refused(1).unwrap()[0].bytes, next.bytes);
+    let latest = world.store.refused(&RefusedFilter::default(), 1).unwrap();
+    let (_, bytes) = world.store.refused_change(latest[0].id).unwrap().unwrap();
+    assert_eq!(bytes, next.bytes);
     let other = device.edit(id(2), "text=fine");
     assert_eq!(
         device.push(&mut world, &east, id(2), &[other]).verdicts,
@@ -200,15 +202,17 @@ fn a_session_may_leave_only_so_much_in_the_quarantine() {
         hash = change.hash;
         device.push(&mut world, &scope("nowhere"), id(n), &[change]);
     }
-    let kept = world.store.refused(100).unwrap();
+    let kept = world.store.refused(&RefusedFilter::default(), 100).unwrap();
     assert_eq!(kept.len(), 20);
-    let bytes: usize = kept.iter().map(|row| row.bytes.len()).sum();
+    let rows = kept.iter().filter(|row| row.has_bytes);
+    let bytes: u64 = rows.map(|row| row.size_bytes).sum();
     assert!((900_000..=1024 * 1024).contains(&bytes), "{bytes}");
     assert_eq!(
-        (kept[0].hash, kept[0].bytes.len()),
-        (Some(hash), 0),
+        (kept[0].hash, kept[0].has_bytes),
+        (Some(hash), false),
         "the rest only by name"
     );
+    assert!(kept[0].size_bytes > 60_000);
 }
 
 #[test]

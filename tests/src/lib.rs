@@ -35,7 +35,8 @@ pub fn gridbeat() -> &'static Path {
 
 fn build_gridbeat() -> PathBuf {
     let output = cargo()
-        .args(["build", "--package", "gridbeat-cli", "--bin", "gridbeat"])
+        // With the features of the whole workspace, or its libraries would be compiled twice.
+        .args(["build", "--workspace", "--bin", "gridbeat"])
         .arg("--message-format=json-render-diagnostics")
         .stderr(Stdio::inherit())
         .output()

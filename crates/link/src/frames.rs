@@ -13,7 +13,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use gridbeat_base::Lane;
 use gridbeat_sync_protocol::{
     Close, DecodeError, Frame, FrameReader, decode, encode, limits, write_prefixed,
 };
-use quinn::{Connection, ReadToEndError, RecvStream, SendStream};
+use quinn::{Connection, RecvStream, SendStream};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -31,6 +31,16 @@ use crate::{End, FirstFlight, Outage, Probe, end};
 
 /// Bytes read from the control stream at a time: a few frames of usual size.
 const CONTROL_READ_BYTES: usize = 8 * 1024;
+
+/// Bytes of frames on their own streams that a device may have under way at the relay, ended or not, before
+/// they are taken: what its window of pushes lets it send, which the last push may exceed by its own size, and
+/// a frame more for what the window does not count. Without this bound each of 128 streams could hold
+/// a frame that never ends.
+const RELAY_HELD_BYTES_MAX: usize = limits::PUSH_WINDOW_BYTES + 2 * limits::FRAME_BYTES_MAX;
+
+/// The same at a device, which hostile relays meet too: the window of feed frames, and two of the largest.
+const DEVICE_HELD_BYTES_MAX: usize =
+    limits::FEED_WINDOW_BYTES + 2 * limits::DOCUMENT_FRAME_BYTES_MAX;
 
 /// How long what is queued is given to arrive before a connection is closed for a reason: one round
 /// trip on the slowest usable link. The reason comes with the closing packet in any case.
@@ -191,6 +201,7 @@ impl Frames {
             inputs,
             runtime: runtime.clone(),
             streams: streams.clone(),
+            held: Arc::default(),
         };
         let again = carrier.clone();
         let (outgoing, queue) = mpsc::unbounded_channel();
@@ -298,6 +309,8 @@ struct Carrier<I> {
     inputs: mpsc::Sender<I>,
     runtime: Handle,
     streams: Streams,
+    /// Bytes of the peer's frames on their own streams that are not handed on.
+    held: Arc<AtomicUsize>,
 }
 
 impl<I> Clone for Carrier<I> {
@@ -311,7 +324,32 @@ impl<I> Clone for Carrier<I> {
             inputs: self.inputs.clone(),
             runtime: self.runtime.clone(),
             streams: self.streams.clone(),
+            held: Arc::clone(&self.held),
         }
+    }
+}
+
+/// Bytes that are counted as long as it lives.
+struct Held {
+    bytes: usize,
+    of: Arc<AtomicUsize>,
+}
+
+impl Held {
+    const fn none(of: Arc<AtomicUsize>) -> Self {
+        Self { bytes: 0, of }
+    }
+
+    /// Counts more bytes; returns how many are held together with those of others.
+    fn add(&mut self, bytes: usize) -> usize {
+        self.bytes += bytes;
+        self.of.fetch_add(bytes, Ordering::Relaxed) + bytes
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.of.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -425,22 +463,48 @@ impl<I: From<(u64, Event)> + Send + 'static> Carrier<I> {
     }
 
     async fn read_alone(&self, mut stream: RecvStream) -> Result<(), Over> {
-        let max = match self.role {
-            Role::Device => limits::DOCUMENT_FRAME_BYTES_MAX,
-            Role::Relay => limits::FRAME_BYTES_MAX,
+        let mut held = Held::none(Arc::clone(&self.held));
+        let read = self.read_whole(&mut stream, &mut held).await?;
+        // Unpacked only when somebody takes it: a pack may be a hundred times its size then.
+        let place = self.inputs.reserve().await?;
+        let event = match read.and_then(|bytes| decode(&bytes)) {
+            Ok(frame) => Event::Frame(frame),
+            Err(error) => Event::Unreadable(error),
         };
-        let frame = match stream.read_to_end(max).await {
-            Ok(bytes) => {
-                self.traffic.received(bytes.len());
-                decode(&bytes)
+        place.send((self.tag, event).into());
+        Ok(())
+    }
+
+    /// Reads a stream to its end, within what one frame and all of them may have.
+    async fn read_whole(
+        &self,
+        stream: &mut RecvStream,
+        held: &mut Held,
+    ) -> Result<Result<Vec<u8>, DecodeError>, Over> {
+        let (frame_max, held_max) = match self.role {
+            Role::Device => (limits::DOCUMENT_FRAME_BYTES_MAX, DEVICE_HELD_BYTES_MAX),
+            Role::Relay => (limits::FRAME_BYTES_MAX, RELAY_HELD_BYTES_MAX),
+        };
+        let mut frame = Vec::new();
+        while let Some(chunk) = stream.read_chunk(usize::MAX, true).await? {
+            let all_held = held.add(chunk.bytes.len());
+            frame.extend_from_slice(&chunk.bytes);
+            if frame.len() > frame_max {
+                return Ok(Err(DecodeError::FrameTooLarge {
+                    bytes: frame.len(),
+                    max: frame_max,
+                }));
             }
-            Err(ReadToEndError::TooLong) => Err(DecodeError::FrameTooLarge {
-                bytes: max + 1,
-                max,
-            }),
-            Err(ReadToEndError::Read(_)) => return Err(Over),
-        };
-        self.deliver(frame).await
+            if all_held > held_max {
+                return Ok(Err(DecodeError::TooMany {
+                    part: "bytes under way",
+                    count: all_held,
+                    max: held_max,
+                }));
+            }
+        }
+        self.traffic.received(frame.len());
+        Ok(Ok(frame))
     }
 
     async fn run_datagrams(self) {

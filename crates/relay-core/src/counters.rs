@@ -11,6 +11,8 @@ pub struct Counters {
     pub sessions_misbehaved: u64,
     /// Sessions that were refused because the device is unknown or revoked.
     pub sessions_denied: u64,
+    /// Sessions that were refused because their devices broke the protocol again and again.
+    pub sessions_suspended: u64,
     /// Times that two sessions of one device came from different installations.
     pub clones_suspected: u64,
     /// Pushes that came.

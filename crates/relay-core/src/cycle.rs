@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use gridbeat_base::{DeviceId, DocumentId, Now, Scope, WallTime};
+use gridbeat_base::{DeviceId, DocumentId, Monotonic, Now, Scope, WallTime};
 use gridbeat_sync_protocol::{Ack, Verdict};
 
 use crate::admission::{Admission, Allowances, Judged, Taken};
@@ -83,7 +83,7 @@ impl Relay {
         if !matches!(self.cycle, Cycle::Idle) {
             return;
         }
-        let gathered = self.gather();
+        let gathered = self.gather(now.monotonic);
         if !gathered.pushes.is_empty() || !gathered.places.is_empty() {
             self.begun
                 .retain(|_, (since, _)| now.monotonic.since(*since) < HOUR);
@@ -91,8 +91,8 @@ impl Relay {
         }
     }
 
-    /// Takes pushes in turn from each session that has any, and placements.
-    fn gather(&mut self) -> Gathered {
+    /// Takes pushes in turn from each session that has any and may go, and placements.
+    fn gather(&mut self, now: Monotonic) -> Gathered {
         let mut gathered = Gathered::default();
         let mut placed = BTreeSet::new();
         while let Some(placing) = self.places.front() {
@@ -103,7 +103,7 @@ impl Relay {
             gathered.places.extend(self.places.pop_front());
         }
         let (mut changes, mut bytes) = (0, 0);
-        while let Some(id) = self.next_turn() {
+        while let Some(id) = self.next_turn(now) {
             let session = self
                 .sessions
                 .get_mut(&id)
@@ -129,9 +129,21 @@ impl Relay {
         gathered
     }
 
-    fn next_turn(&self) -> Option<SessionId> {
-        let next = self.ready.range(self.turn..).next();
-        next.or_else(|| self.ready.first()).copied()
+    /// Returns whose turn it is of those that may go; notes when the first may if none does.
+    fn next_turn(&mut self, now: Monotonic) -> Option<SessionId> {
+        self.turn_due = None;
+        let after = self.ready.range(self.turn..);
+        for id in after.chain(self.ready.range(..self.turn)) {
+            let session = self.sessions.get(id).expect("only open sessions are ready");
+            let push = session.pending.front().expect("a ready session has a push");
+            let free_at = self.turns.free_at(now, session.device, push);
+            if free_at <= now {
+                return Some(*id);
+            }
+            let due = self.turn_due.get_or_insert(free_at);
+            *due = free_at.min(*due);
+        }
+        None
     }
 
     fn load(&mut self, gathered: Gathered, bytes_max: u64) {
@@ -175,7 +187,12 @@ impl Relay {
         }
         self.put_back(later);
         match self.judge(now, &gathered, loaded, &rights) {
-            Ok((batch, judgement)) => self.commit(now, gathered, batch, judgement),
+            Ok((batch, judgement)) => {
+                for taken in &gathered.pushes {
+                    self.turns.charge(now.monotonic, taken.device, &taken.push);
+                }
+                self.commit(now, gathered, batch, judgement);
+            }
             Err(logs) => {
                 gathered.logs.extend(logs);
                 self.load(gathered, LOAD_BYTES_MAX);

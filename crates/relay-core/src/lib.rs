@@ -4,6 +4,7 @@
 //! - `output`: what it wants done
 //! - `greet`: the first answer of a session, and rights that change
 //! - `cycle`, `admission`, `working`: from pushes to one batch, and from the commit to the answers
+//! - `turns`: whose pushes may go; who is struck out
 //! - `fan`: what is committed, to every session that is fed it
 //! - `repair`: reconciliations
 //! - `marks`: where devices stand
@@ -28,6 +29,7 @@ mod relay;
 mod repair;
 mod session;
 mod task;
+mod turns;
 mod working;
 
 pub use batch::{

@@ -91,6 +91,11 @@ pub(crate) const DEVICE_REVOKED: Why = Why::new(
     "this device is no longer allowed; please ask the operator",
     "本设备的使用权限已被撤销，请联系管理员",
 );
+pub(crate) const DEVICE_SUSPENDED: Why = Why::new(
+    "device_suspended",
+    "this device has sent what no device sends, again and again; the relay takes nothing from it for a while",
+    "本设备多次发送异常数据，服务端暂停接收，请稍后再试",
+);
 pub(crate) const DEVICE_KEY_MISSING: Why = Why::new(
     "device_key_missing",
     "this device signs what it sends, but its certificate has no signing key; please enrol it again",

@@ -22,8 +22,9 @@ use gridbeat_sync_protocol::{
 use crate::cycle::{Cycle, Placing};
 use crate::fan::Fan;
 use crate::marks::Marks;
-use crate::reasons::{INTERNAL, RELAY_DRAINING};
+use crate::reasons::{DEVICE_SUSPENDED, INTERNAL, RELAY_DRAINING};
 use crate::session::{PendingPush, Session};
+use crate::turns::Turns;
 use crate::{Answer, Config, Counters, Output, PlaceError, SessionId, StoreFault, Task, TaskId};
 
 /// What a task under way is for.
@@ -51,6 +52,10 @@ pub struct Relay {
     pub(crate) ready: BTreeSet<SessionId>,
     /// The session whose turn it is in the next cycle, or the next one after it.
     pub(crate) turn: SessionId,
+    /// When a device may go on whose pushes wait for its turn, if none is ready before.
+    pub(crate) turn_due: Option<Monotonic>,
+    /// Which devices may have a turn.
+    pub(crate) turns: Turns,
     pub(crate) places: VecDeque<Placing>,
     /// The scopes of the welcomed sessions.
     pub(crate) fans: BTreeMap<Scope, Fan>,
@@ -87,6 +92,8 @@ impl Relay {
             cycle: Cycle::Idle,
             ready: BTreeSet::new(),
             turn: SessionId(0),
+            turn_due: None,
+            turns: Turns::default(),
             places: VecDeque::new(),
             fans: BTreeMap::new(),
             inventories: BTreeSet::new(),
@@ -133,7 +140,20 @@ impl Relay {
                 session,
                 RELAY_DRAINING.close(self.config.retry_after_drain),
             );
+        } else if let Some(left) = self.turns.struck_out(now.monotonic, device) {
+            self.counters.sessions_suspended += 1;
+            self.close(now, session, DEVICE_SUSPENDED.close(left));
         }
+        self.work(now);
+    }
+
+    /// Takes in that a session's bytes were no frame, and that the connection is gone with that.
+    pub fn misbehaved(&mut self, now: Now, session: SessionId) {
+        if let Some(open) = self.sessions.get(&session) {
+            self.turns.strike(now.monotonic, open.device);
+            self.counters.sessions_misbehaved += 1;
+        }
+        self.forget(session);
         self.work(now);
     }
 
@@ -212,7 +232,12 @@ impl Relay {
         // Only sessions that have not greeted have a deadline, and those are few.
         let sessions = self.sessions.values().filter(|it| it.rights.is_none());
         let greetings = sessions.filter_map(|it| it.protocol.next_deadline());
-        let others = [self.rights_due, self.marks.next_deadline()];
+        let others = [
+            self.rights_due,
+            self.marks.next_deadline(),
+            // A cycle under way looks for itself when it has ended.
+            self.turn_due.filter(|_| matches!(self.cycle, Cycle::Idle)),
+        ];
         greetings.chain(others.into_iter().flatten()).min()
     }
 
@@ -248,6 +273,7 @@ impl Relay {
     /// session, in words. See [`Self::is_drained`].
     pub fn drain(&mut self, now: Now) {
         self.draining = true;
+        self.turn_due = None;
         for placing in std::mem::take(&mut self.places) {
             self.placed(placing, Err(PlaceError::Draining));
         }
@@ -315,6 +341,9 @@ impl Relay {
         tracing::debug!(session = session.0, %error, "a session ended");
         if matches!(error, SessionError::DeviceMisbehaved(_)) {
             self.counters.sessions_misbehaved += 1;
+            if let Some(open) = self.sessions.get(&session) {
+                self.turns.strike(now.monotonic, open.device);
+            }
         }
         self.settle(now, session);
     }

@@ -255,6 +255,7 @@ fn write_sessions(text: &mut OpenMetrics, counters: &Counters) {
         "reason",
         &[
             ("denied", counters.sessions_denied),
+            ("suspended", counters.sessions_suspended),
             ("misbehaved", counters.sessions_misbehaved),
         ],
     );

@@ -25,6 +25,13 @@ pub(crate) const INPUTS_HELD: usize = 64;
 /// heard every 25 s, so one that was not for this long has gone on elsewhere.
 const SWEEP_EVERY: Duration = Duration::from_secs(40);
 
+/// Connections of one device at a time: a few that it has left behind on a bad day, and one it is on. The
+/// oldest goes when there is one more, so that whoever starts anew comes in and whoever hoards hurts himself.
+const CONNECTIONS_OF_DEVICE_MAX: usize = 8;
+
+/// How long a device stays away whose connection was one too many.
+const AWAY_WHEN_HOARDING: Duration = Duration::from_secs(30);
+
 /// What the brain takes in.
 pub(crate) enum Input {
     /// A device has connected, as its certificate says.
@@ -139,6 +146,7 @@ impl Brain {
                 frames,
             } => {
                 let session = SessionId(session);
+                self.make_room(device);
                 let open = Open {
                     device,
                     frames,
@@ -173,6 +181,28 @@ impl Brain {
         }
     }
 
+    /// Ends the oldest connection of a device that has as many as it may.
+    fn make_room(&mut self, device: DeviceId) {
+        let of_device = |(_, open): &(&SessionId, &Open)| open.device == device;
+        let mut its = self.sessions.iter().filter(of_device);
+        let oldest = its.next().map(|(session, _)| *session);
+        if its.count() + 1 < CONNECTIONS_OF_DEVICE_MAX {
+            return;
+        }
+        if let Some(session) = oldest
+            && let Some(open) = self.sessions.remove(&session)
+        {
+            tracing::info!(%device, "ended the oldest of too many connections of a device");
+            open.frames.close(refusal(
+                "too_many_connections",
+                "this device has too many connections; the oldest was ended",
+                "本设备连接数过多，已断开最早的连接",
+                AWAY_WHEN_HOARDING,
+            ));
+            self.relay.disconnected(self.clock.now(), session);
+        }
+    }
+
     fn handle_event(&mut self, session: SessionId, event: Event) {
         let now = self.clock.now();
         match event {
@@ -181,7 +211,7 @@ impl Brain {
                 if let Some(open) = self.sessions.remove(&session) {
                     tracing::info!(device = %open.device, %error, "a device sent what is no frame");
                     open.frames.close(error.close());
-                    self.relay.disconnected(now, session);
+                    self.relay.misbehaved(now, session);
                 }
             }
             Event::Ended(end) => {

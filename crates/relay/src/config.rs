@@ -40,6 +40,9 @@ pub struct RelayConfig {
     /// Most connections at a time; a device beyond them is turned away and tries again. Each takes
     /// some 30 KB when idle. Default: 10,000.
     pub connections_max: usize,
+    /// Most records one device may begin in an hour; more are refused. A day's requests of a city fit, and
+    /// what a device can fill the disk with stays some 20 MB an hour. Default: 10,000.
+    pub new_documents_per_hour_max: u32,
     /// How long a relay that was asked to stop waits for its devices, in seconds; at most 80.
     /// Default: 5.
     pub drain_s: u64,
@@ -53,6 +56,7 @@ impl Default for RelayConfig {
             data: PathBuf::from("gridbeat-relay"),
             server_name: "relay.gridbeat".to_owned(),
             connections_max: 10_000,
+            new_documents_per_hour_max: 10_000,
             drain_s: 5,
         }
     }
@@ -114,6 +118,9 @@ impl RelayConfig {
         }
         if self.connections_max == 0 {
             return wrong("connections_max", "must be at least 1");
+        }
+        if self.new_documents_per_hour_max == 0 {
+            return wrong("new_documents_per_hour_max", "must be at least 1");
         }
         if self.drain_s > DRAIN_S_MAX {
             return wrong("drain_s", "must be at most 80: supervisors kill after 90 s");

@@ -93,12 +93,16 @@ pub async fn start(config: RelayConfig, kinds: Kinds) -> Result<RelayHandle, Sta
     };
     let admin_listener = listen_admin(config.admin).map_err(admin_failed)?;
 
+    let core_config = core::Config {
+        new_documents_per_hour_max: Some(config.new_documents_per_hour_max),
+        ..core::Config::default()
+    };
     let incarnation = store.incarnation();
     let committed = broadcast::Sender::new(COMMITS_HELD);
     let fault = watch::Sender::new(None);
     let (inputs, queue) = mpsc::channel(INPUTS_HELD);
     let ended = run_brain(
-        core::Relay::new(core::Config::default(), kinds, incarnation),
+        core::Relay::new(core_config, kinds, incarnation),
         store,
         (inputs.clone(), queue),
         clock,

@@ -68,6 +68,11 @@ impl RelayAtHome {
         self.relay.as_ref().unwrap()
     }
 
+    /// Returns the folder of its files.
+    pub(super) fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
     pub(super) fn addr(&self) -> SocketAddr {
         self.listen
     }

@@ -9,6 +9,7 @@ mod admission;
 mod device;
 mod feed;
 mod greeting;
+mod haste;
 mod note;
 mod quarantine;
 mod repair;

@@ -3,7 +3,7 @@
 //! A relay whose memory is measured is a process of its own: this program again. Its database may have
 //! been made by `stock` before; devices are enrolled while it runs.
 
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -128,15 +128,22 @@ fn kill(child: &mut Child) {
     let _ = child.wait();
 }
 
+/// Reads a line of JSON, and nothing beyond it.
+pub(super) fn first_line(from: &mut impl io::Read) -> anyhow::Result<Value> {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while from.read(&mut byte)? > 0 && byte != *b"\n" {
+        line.extend(byte);
+    }
+    serde_json::from_slice(&line).context("what was said is no JSON")
+}
+
 fn listening(child: &mut Child) -> anyhow::Result<SocketAddr> {
     let stdout = child
         .stdout
-        .take()
+        .as_mut()
         .context("the relay has no standard output")?;
-    let mut line = String::new();
-    BufReader::new(stdout).read_line(&mut line)?;
-    let said: Value =
-        serde_json::from_str(&line).context("the relay did not say where it listens")?;
+    let said = first_line(stdout).context("the relay did not say where it listens")?;
     let addr = said["listening"]
         .as_str()
         .context("the relay did not say where it listens")?;

@@ -238,7 +238,7 @@ pub enum IntentError {
     /// The intent is not in the kind's encoding, or misses something.
     #[error("intent cannot be read: {reason}")]
     Unreadable {
-        /// What is wrong with it, in words for an integrator.
+        /// What is wrong with it, in words for an integrator. Never what it says: errors are logged.
         reason: String,
     },
     /// The intent asks for something the kind does not allow in the document's state.

@@ -209,10 +209,7 @@ impl Kind for IncidentKind {
         before: &View,
         edit: &mut Edit<'_>,
     ) -> Result<(), IntentError> {
-        let intent: IncidentIntent =
-            serde_json::from_slice(intent).map_err(|error| IntentError::Unreadable {
-                reason: error.to_string(),
-            })?;
+        let intent: IncidentIntent = crate::read_intent(intent)?;
         check_texts(&intent)?;
         let state = IncidentView::of(before).state;
         let is_report = matches!(intent, IncidentIntent::Report { .. });

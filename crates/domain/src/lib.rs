@@ -31,7 +31,9 @@ pub use wanted::{Wanted, wanted};
 
 use std::sync::Arc;
 
-use gridbeat_document::{Kind, Kinds};
+use gridbeat_document::{IntentError, Kind, Kinds};
+use serde::de::DeserializeOwned;
+use serde_json::error::Category as Fault;
 
 /// Returns the kinds of this crate, for a device or a relay to be opened with.
 pub fn kinds() -> Kinds {
@@ -39,4 +41,20 @@ pub fn kinds() -> Kinds {
         Arc::new(IncidentKind) as Arc<dyn Kind>,
         Arc::new(PatrolKind),
     ])
+}
+
+/// Reads an intent. What is wrong with it is told by its place: the JSON library's own words would repeat
+/// what a person typed, and errors are logged.
+fn read_intent<T: DeserializeOwned>(intent: &[u8]) -> Result<T, IntentError> {
+    serde_json::from_slice(intent).map_err(|error| {
+        let what = match error.classify() {
+            Fault::Data => "not what this kind takes",
+            Fault::Eof => "it ends too soon",
+            Fault::Syntax | Fault::Io => "no JSON",
+        };
+        let (line, column) = (error.line(), error.column());
+        IntentError::Unreadable {
+            reason: format!("{what} at line {line}, column {column}"),
+        }
+    })
 }

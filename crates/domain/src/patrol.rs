@@ -258,10 +258,7 @@ impl Kind for PatrolKind {
         before: &View,
         edit: &mut Edit<'_>,
     ) -> Result<(), IntentError> {
-        let intent: PatrolIntent =
-            serde_json::from_slice(intent).map_err(|error| IntentError::Unreadable {
-                reason: error.to_string(),
-            })?;
+        let intent: PatrolIntent = crate::read_intent(intent)?;
         let view = PatrolView::of(before);
         if matches!(intent, PatrolIntent::Start { .. }) == view.started.is_some() {
             return Err(IntentError::NotAllowed {

@@ -235,10 +235,11 @@ fn a_step_out_of_place_is_refused_where_it_is_made() {
         "an incident is reported once"
     );
     let unreadable = a.edit(62, &serde_json::json!({"do": "dance"})).unwrap_err();
-    assert!(matches!(
-        unreadable,
-        EditError::Intent(IntentError::Unreadable { .. })
-    ));
+    let EditError::Intent(IntentError::Unreadable { reason }) = unreadable else {
+        panic!("{unreadable:?}");
+    };
+    // What it says is a person's, and is not repeated.
+    assert_eq!(reason, "not what this kind takes at line 1, column 13");
 }
 
 #[test]

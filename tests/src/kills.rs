@@ -400,6 +400,10 @@ fn changes(database: &Path) -> anyhow::Result<BTreeSet<String>> {
         }
     }
     let connection = rusqlite::Connection::open(&copy)?;
+    if let Ok(key) = fs::read_to_string(database.with_file_name("device.key")) {
+        let key = key.trim_end().rsplit(' ').next().unwrap_or_default();
+        connection.execute_batch(&format!("PRAGMA key = \"x'{key}'\""))?;
+    }
     let mut all = connection.prepare("SELECT lower(hex(hash)) FROM change")?;
     let rows = all.query_map([], |row| row.get(0))?;
     Ok(rows.collect::<Result<_, _>>()?)

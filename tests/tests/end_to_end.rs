@@ -4,7 +4,9 @@
 //! Everything waits for outcomes, never for a time to pass. How fast it is, the benches tell. Not
 //! here: faults of disks and clocks (the simulator), processes (the demo).
 
+mod limits;
 mod outages;
+mod privacy;
 mod sessions;
 mod trust;
 mod world;

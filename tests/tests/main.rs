@@ -1,5 +1,6 @@
 //! The promises of Gridbeat to its users, one module each, in one binary.
 //!
+//! - `at_rest`: what lies on a device's disk tells nothing without its key, and is gone when it is wiped
 //! - `durability`: what an officer saw saved stays saved, whatever the disk or the system does
 //! - `end_to_end`: real devices, a real relay and real sockets
 //! - `evidence`: who pushed what is proven, and no edit of a relay's file goes unnoticed
@@ -11,6 +12,8 @@
 //! `tidy` holds the promises to its contributors: who depends on whom, what files look like. Each
 //! module is marked `cfg(test)`, by which clippy knows that its helpers may `unwrap`.
 
+#[cfg(test)]
+mod at_rest;
 #[cfg(test)]
 mod durability;
 #[cfg(test)]

@@ -131,6 +131,9 @@ pub(crate) struct DeviceArgs {
     /// The bundle that reaches the relay [default: bundle.json in the folder].
     #[arg(long, value_name = "FILE")]
     pub(crate) bundle: Option<PathBuf>,
+    /// The key of the device's file, made with it [default: device.key in the folder].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
     /// Run, and speak JSON lines: requests on standard input, answers and events on standard output.
     #[arg(long)]
     pub(crate) stdio: bool,
@@ -166,6 +169,8 @@ pub(crate) enum DeviceVerb {
         #[command(subcommand)]
         verb: NotAcceptedVerb,
     },
+    /// Make an encrypted file of a plain one, in its place.
+    Encrypt,
     /// Meet the relay and come in sync.
     Sync {
         /// How long to try.

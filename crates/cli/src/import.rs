@@ -32,7 +32,7 @@ fn save(args: &ImportArgs, incidents: &Incidents) -> anyhow::Result<u64> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let device = device::open(dir, None, LinkPolicy::OnRequest).await?;
+        let device = device::open(dir, None, None, LinkPolicy::OnRequest).await?;
         let scope: Scope = match &args.scope {
             Some(scope) => scope.clone(),
             None => device::only_scope(&device).await?,

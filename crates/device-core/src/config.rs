@@ -5,6 +5,8 @@ use core::fmt;
 use gridbeat_base::{DeviceId, Install};
 use gridbeat_sync_protocol::Signer;
 
+use crate::DatabaseKey;
+
 /// Called before each commit; `false` makes that commit fail, as a dying disk would.
 pub type BeforeCommit = Box<dyn FnMut() -> bool + Send>;
 
@@ -18,6 +20,8 @@ pub struct Config {
     /// Signs what is pushed: by the key in the device's certificate. `None` (the default) for a device
     /// whose relay knows no such key; it is then not signed.
     pub signer: Option<Signer>,
+    /// The key of the file, which is made encrypted then; `None` (the default) for a plain file.
+    pub key: Option<DatabaseKey>,
     /// Most bytes the database file may grow to; `None` for what the disk holds. Reaching it is the
     /// same as a full disk. Never below the size the file has.
     pub file_size_max_bytes: Option<u64>,
@@ -32,6 +36,7 @@ impl Config {
             device,
             install,
             signer: None,
+            key: None,
             file_size_max_bytes: None,
             before_commit: None,
         }

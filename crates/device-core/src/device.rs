@@ -70,10 +70,11 @@ impl Device {
             device,
             install,
             signer,
+            key,
             file_size_max_bytes,
             before_commit,
         } = config;
-        let mut store = Store::open(path, file_size_max_bytes, before_commit)?;
+        let mut store = Store::open(path, key.as_ref(), file_size_max_bytes, before_commit)?;
         let meta = meta::load(store.reader())?;
         let was_restored = match (meta.device, meta.install) {
             (Some(found), _) if found != device => return Err(OpenError::OtherDevice { found }),

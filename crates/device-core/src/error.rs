@@ -52,6 +52,18 @@ pub enum OpenError {
         /// The library's version number.
         found: i32,
     },
+    /// The file is encrypted and no key was given; or it is nothing of ours.
+    #[error("file is encrypted, or no Gridbeat file: its key is missing")]
+    KeyMissing,
+    /// The key is another file's; or the file is nothing of ours, or damaged in its first page.
+    #[error("file does not open with this key: another key, or no Gridbeat file")]
+    WrongKey,
+    /// A key was given for a file that is not encrypted: see [`encrypt`](crate::encrypt).
+    #[error("file is not encrypted, and a key was given for it")]
+    NotEncrypted,
+    /// A key was given to a program that was built without the feature `encrypted`.
+    #[error("this program was built without encryption (feature `encrypted`)")]
+    KeyUnsupported,
     /// The file, or the files beside it, could not be reached.
     #[error("file cannot be reached")]
     Io(#[from] io::Error),
@@ -68,12 +80,38 @@ impl OpenError {
             | Self::ForeignFile { .. }
             | Self::Newer { .. }
             | Self::OtherDevice { .. }
+            | Self::KeyMissing
+            | Self::WrongKey
+            | Self::NotEncrypted
+            | Self::KeyUnsupported
             | Self::SqliteTooOld { .. } => Remedy::FixSetup,
             Self::AlreadyOpen => Remedy::RetryHere,
             Self::Damaged { .. } => Remedy::Restore,
             Self::Io(source) if source.kind() == io::ErrorKind::StorageFull => Remedy::FreeSpace,
             Self::Io(_) => Remedy::FixSetup,
             Self::Storage(source) => source.remedy(),
+        }
+    }
+}
+
+/// A device's data could not be taken off its disk, or not all of it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WipeError {
+    /// The file is open, here or in another process. Nothing was done.
+    #[error("file is still open")]
+    StillOpen,
+    /// A file could not be overwritten or removed: wipe again.
+    #[error("not all is wiped yet")]
+    Io(#[from] io::Error),
+}
+
+impl WipeError {
+    /// Returns what the caller should do about this error.
+    pub const fn remedy(&self) -> Remedy {
+        match self {
+            Self::StillOpen => Remedy::RetryHere,
+            Self::Io(_) => Remedy::FixSetup,
         }
     }
 }

@@ -7,6 +7,7 @@
 //! - `state`: what the device says about itself
 //! - `book`: the little of the file that is held in memory
 //! - `store`: the file: every statement there is
+//! - `key`: what the file is encrypted with
 //! - `config`, `error`: what it is opened with; what can go wrong
 //!
 //! The caller's whole duty: call one method at a time, with the time it happens at; after each call,
@@ -17,6 +18,7 @@ mod book;
 mod config;
 mod device;
 mod error;
+mod key;
 mod link;
 mod near;
 mod query;
@@ -28,9 +30,11 @@ mod text;
 
 pub use config::{BeforeCommit, Config};
 pub use device::{Device, Saved};
-pub use error::{LinkError, OpenError, ReadError, SaveError, StorageError};
+pub use error::{LinkError, OpenError, ReadError, SaveError, StorageError, WipeError};
+pub use key::{DATABASE_KEY_BYTES, DatabaseKey};
 pub use link::Output;
 pub use query::{
     Delivery, HistoryEntry, Near, Order, QUERY_LIMIT, Query, Record, RefusedIntent, Settled,
 };
 pub use state::{Counters, Opening, OutboxState, ScopeState, SyncProblem, SyncState};
+pub use store::{can_encrypt, encrypt, is_encrypted, wipe};

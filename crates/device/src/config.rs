@@ -1,10 +1,11 @@
 //! What a device is opened with.
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 
 use gridbeat_base::{DeviceId, Install};
-use gridbeat_device_core::BeforeCommit;
+use gridbeat_device_core::{BeforeCommit, DatabaseKey};
 use gridbeat_document::Kinds;
 use gridbeat_link::DeviceBundle;
 
@@ -16,6 +17,8 @@ pub struct Config {
     pub device: DeviceId,
     /// The installation: see [`install_from_file`](crate::install_from_file).
     pub install: Install,
+    /// Where the file's key comes from; a file that is made is encrypted with it.
+    pub key: KeySource,
     /// The kinds of documents the app knows.
     pub kinds: Kinds,
     /// How to reach the relay; `None` for a device that works alone.
@@ -35,6 +38,7 @@ impl Config {
             path,
             device: bundle.device,
             install,
+            key: KeySource::None,
             kinds,
             bundle: Some(bundle),
             link: LinkPolicy::Always,
@@ -49,6 +53,7 @@ impl Config {
             path,
             device,
             install,
+            key: KeySource::None,
             kinds,
             bundle: None,
             link: LinkPolicy::OnRequest,
@@ -65,6 +70,27 @@ impl fmt::Debug for Config {
             .field("device", &self.device)
             .field("link", &self.link)
             .finish_non_exhaustive()
+    }
+}
+
+/// Where the key of the device's file comes from.
+pub enum KeySource {
+    /// Nowhere: the file is plain.
+    None,
+    /// Here it is.
+    Key(DatabaseKey),
+    /// The system's key store has it: asked once, on the file's own thread, which may wait for a person's
+    /// finger. Its error keeps the file closed.
+    Asked(Box<dyn FnOnce() -> io::Result<DatabaseKey> + Send>),
+}
+
+impl fmt::Debug for KeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Key(_) => "Key(…)",
+            Self::Asked(_) => "Asked(…)",
+        })
     }
 }
 

@@ -13,7 +13,7 @@ use gridbeat_base::{BlobHash, ChangeHash, DeviceId, DocumentId, Scope};
 use gridbeat_device_core as core;
 use gridbeat_device_core::{
     Counters, HistoryEntry, Opening, OutboxState, Query, ReadError, Record, RefusedIntent,
-    SaveError, Saved, ScopeState, StorageError, SyncState,
+    SaveError, Saved, ScopeState, StorageError, SyncState, WipeError,
 };
 use gridbeat_document::{Kinds, View};
 use gridbeat_link::{Clock, device_tls, random_from_system};
@@ -23,7 +23,9 @@ use tokio::task::JoinHandle;
 use crate::dialer::Dialer;
 use crate::owner::{Call, Input, Order, Owner};
 use crate::shared::{Shared, waiting};
-use crate::{CallError, Config, LinkNews, LinkPolicy, LinkReport, OpenError, SyncReport, Watch};
+use crate::{
+    CallError, Config, KeySource, LinkNews, LinkPolicy, LinkReport, OpenError, SyncReport, Watch,
+};
 
 /// Events of the link held for the owner of the file, at most: while it is behind nothing is read, and
 /// the relay is held back.
@@ -38,6 +40,7 @@ pub struct Device {
 #[derive(Debug)]
 struct Inner {
     device: DeviceId,
+    path: PathBuf,
     calls: Mutex<Option<mpsc::UnboundedSender<Call>>>,
     orders: mpsc::UnboundedSender<Order>,
     policy: LinkPolicy,
@@ -66,6 +69,7 @@ impl Device {
             path,
             device,
             install,
+            key,
             kinds,
             bundle,
             link: policy,
@@ -94,7 +98,8 @@ impl Device {
         let (inputs, inputs_of_owner) = mpsc::channel(INPUTS_HELD);
         let (calls, calls_of_owner) = mpsc::unbounded_channel();
         let job = Job {
-            path,
+            path: path.clone(),
+            key,
             config: core_config,
             kinds,
             clock,
@@ -113,6 +118,7 @@ impl Device {
         Ok(Self {
             inner: Arc::new(Inner {
                 device,
+                path,
                 calls: Mutex::new(Some(calls)),
                 orders,
                 policy,
@@ -440,6 +446,24 @@ impl Device {
         }
     }
 
+    /// Closes the device and takes its data off the disk, unsent work included: first `secrets` (the files of
+    /// keys) in their order, then the database. Without its key what is left of an encrypted file is noise.
+    ///
+    /// A key in the system's key store is the app's to destroy, before.
+    ///
+    /// # Errors
+    ///
+    /// [`WipeError`]; call [`wipe`](crate::wipe) again then, until it is done.
+    pub async fn wipe(self, secrets: Vec<PathBuf>) -> Result<(), WipeError> {
+        let path = self.inner.path.clone();
+        self.close().await;
+        let wiping = tokio::task::spawn_blocking(move || {
+            let secrets: Vec<_> = secrets.iter().map(PathBuf::as_path).collect();
+            core::wipe(&path, &secrets)
+        });
+        wiping.await.map_err(std::io::Error::from)?
+    }
+
     fn order(&self, order: Order) {
         // A device without a link has nobody to take orders.
         let _ = self.inner.orders.send(order);
@@ -478,6 +502,7 @@ impl Device {
 /// What the file's thread is started with.
 struct Job {
     path: PathBuf,
+    key: KeySource,
     config: core::Config,
     kinds: Kinds,
     clock: Clock,
@@ -504,7 +529,7 @@ impl Job {
         Ok((shared, opening, ended))
     }
 
-    fn run(self, ready: oneshot::Sender<Result<(Arc<Shared>, Opening), OpenError>>) {
+    fn run(mut self, ready: oneshot::Sender<Result<(Arc<Shared>, Opening), OpenError>>) {
         // Only its timer is used: the thread waits for calls, for the link and for deadlines.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -514,6 +539,14 @@ impl Job {
             Err(error) => return drop(ready.send(Err(error.into()))),
         };
         let random = random_from_system();
+        self.config.key = match self.key {
+            KeySource::None => None,
+            KeySource::Key(key) => Some(key),
+            KeySource::Asked(ask) => match ask() {
+                Ok(key) => Some(key),
+                Err(error) => return drop(ready.send(Err(OpenError::Key(error)))),
+            },
+        };
         let now = self.clock.now();
         let core = match core::Device::open(&self.path, self.config, self.kinds, random, now) {
             Ok(core) => core,

@@ -24,6 +24,9 @@ pub enum OpenError {
         /// The device to be opened.
         device: DeviceId,
     },
+    /// The system's key store did not give the file's key.
+    #[error("the key of the device's file was not given")]
+    Key(#[source] io::Error),
     /// The operating system gave no thread for the file.
     #[error("no thread for the device's file")]
     Thread(#[from] io::Error),
@@ -38,7 +41,7 @@ impl OpenError {
         match self {
             Self::File(source) => source.remedy(),
             Self::Bundle(source) => source.remedy(),
-            Self::OtherDevice { .. } => Remedy::FixSetup,
+            Self::OtherDevice { .. } | Self::Key(_) => Remedy::FixSetup,
             Self::Thread(_) => Remedy::RetryHere,
             Self::Stopped => Remedy::Report,
         }

@@ -2,7 +2,8 @@
 //!
 //! - [`device`](Device): the API
 //! - [`watch`](Watch): a query that is shown again when its records change
-//! - [`config`](Config), [`install`](install_from_file): what a device is opened with
+//! - [`config`](Config), [`install`](install_from_file), [`key_file`](read_key_file): what a device is
+//!   opened with
 //! - [`report`](LinkReport): figures and news of the link
 //! - [`error`](OpenError): what can go wrong
 //! - `owner`: the thread that owns the file; `dialer`: the task that keeps the link; `dial`: one dial
@@ -19,24 +20,27 @@ mod dial;
 mod dialer;
 mod error;
 mod install;
+mod key_file;
 mod owner;
 mod pulse;
 mod report;
 mod shared;
 mod watch;
 
-pub use config::{Config, LinkPolicy};
+pub use config::{Config, KeySource, LinkPolicy};
 pub use device::Device;
 pub use error::{CallError, Failure, OpenError};
 pub use install::install_from_file;
+pub use key_file::{make_key_file, read_key_file};
 pub use report::{Handshake, LinkNews, LinkReport, SyncReport};
 pub use watch::Watch;
 
 #[doc(no_inline)]
 pub use gridbeat_device_core::{
-    BeforeCommit, Counters, Delivery, HistoryEntry, Near, Opening, Order, OutboxState, QUERY_LIMIT,
-    Query, ReadError, Record, RefusedIntent, SaveError, Saved, ScopeState, Settled, StorageError,
-    SyncProblem, SyncState,
+    BeforeCommit, Counters, DATABASE_KEY_BYTES, DatabaseKey, Delivery, HistoryEntry, Near, Opening,
+    Order, OutboxState, QUERY_LIMIT, Query, ReadError, Record, RefusedIntent, SaveError, Saved,
+    ScopeState, Settled, StorageError, SyncProblem, SyncState, WipeError, can_encrypt, encrypt,
+    is_encrypted, wipe,
 };
 #[doc(no_inline)]
 pub use gridbeat_link::{BundleError, DeviceBundle, End, TlsError, TrafficCounts};

@@ -12,6 +12,10 @@ use serde_json::Value;
 
 use crate::tally::{Runner, Tally};
 
+/// What to do where the encryption of devices' files cannot be compiled.
+const NO_OPENSSL: &str = "encrypting devices' files needs OpenSSL's headers (Debian: apt install libssl-dev; \
+elsewhere: set OPENSSL_DIR)";
+
 /// The repository, and what was built in it so far.
 pub(crate) struct Workshop {
     root: PathBuf,
@@ -93,13 +97,24 @@ impl Workshop {
         if let Some(programs) = self.programs.get() {
             return Ok(programs);
         }
+        if !has_openssl() {
+            bail!("{NO_OPENSSL}");
+        }
         let built = self.build(&["--workspace", "--all-targets"])?;
         Ok(self.programs.get_or_init(|| built))
     }
 
-    /// Builds the binary alone, for somebody who wants to see the demo soon.
+    /// Builds the binary alone, for somebody who wants to see the demo soon; without the encryption of
+    /// devices' files where what that needs is not there.
     pub(crate) fn gridbeat_for_demo(&self) -> anyhow::Result<PathBuf> {
-        let built = self.build(&["--package", "gridbeat-cli", "--bin", "gridbeat"])?;
+        let mut what = vec!["--package", "gridbeat-cli", "--bin", "gridbeat"];
+        if !has_openssl() {
+            eprintln!(
+                "xtask: {NO_OPENSSL}\nxtask: going on without it: devices' files will be plain"
+            );
+            what.push("--no-default-features");
+        }
+        let built = self.build(&what)?;
         Ok(built.gridbeat()?.to_path_buf())
     }
 
@@ -139,6 +154,31 @@ impl Programs {
         };
         programs.insert(name.to_owned(), executable.into());
     }
+}
+
+/// Whether the headers of OpenSSL are where the compiler looks, or somebody said where they are.
+///
+/// macOS needs none: its own library does the work there.
+fn has_openssl() -> bool {
+    let named = ["OPENSSL_DIR", "OPENSSL_INCLUDE_DIR"];
+    if cfg!(target_os = "macos") || named.iter().any(|name| std::env::var_os(name).is_some()) {
+        return true;
+    }
+    let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
+    let compiling = Command::new(compiler)
+        .args(["-E", "-x", "c", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let Ok(mut compiling) = compiling else {
+        return false;
+    };
+    // A compiler that reads nothing says so by its status.
+    if let Some(mut stdin) = compiling.stdin.take() {
+        let _ = stdin.write_all(b"#include <openssl/evp.h>\n");
+    }
+    compiling.wait().is_ok_and(|status| status.success())
 }
 
 /// Runs a command to its end, printing what it prints and counting the tests it reports.

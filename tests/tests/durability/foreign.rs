@@ -8,12 +8,12 @@ use gridbeat_device_core::{Config, Device, OpenError};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::victim::{meet_relay, now, open, report};
+use super::victim::{meet_relay, now, open_plain, report};
 
 /// Opens `name`, which must be refused with these words, and checks that the folder is as it was.
 fn check(folder: &TempDir, name: &str, words: &str) {
     let before = content(folder.path());
-    let error = open(&folder.path().join(name), 1).unwrap_err();
+    let error = open_plain(&folder.path().join(name), 1).unwrap_err();
     assert!(error.to_string().contains(words), "{error}");
     assert_eq!(error.remedy(), Remedy::FixSetup, "{error:?}");
     assert_eq!(content(folder.path()), before, "{error:?}");
@@ -33,7 +33,7 @@ fn content(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 /// Makes a file of this device with one report in it.
 fn own(folder: &TempDir) -> PathBuf {
     let path = folder.path().join("device.db");
-    let mut device = open(&path, 1).unwrap();
+    let mut device = open_plain(&path, 1).unwrap();
     meet_relay(&mut device).unwrap();
     report(&mut device, 20).unwrap();
     device.close().unwrap();
@@ -95,6 +95,6 @@ fn a_file_of_another_device_is_refused_and_its_database_left_alone() {
     assert!(is_named, "{error:?}");
     assert_eq!(error.remedy(), Remedy::FixSetup);
     assert_eq!(fs::read(&path).unwrap(), before);
-    let device = open(&path, 1).unwrap();
+    let device = open_plain(&path, 1).unwrap();
     assert_eq!(device.outbox().unwrap().changes, 1);
 }

@@ -1,32 +1,14 @@
 //! A device's process that is killed, or whose disk fails, at every single call that writes.
 //!
-//! `strace` counts the calls of one kind and acts at the n-th: it kills the process on entering it, or
-//! lets the call fail once. n goes up until a run meets no n-th call.
-
-use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
-use std::process::{Command, Output};
+//! n goes up until a run meets no n-th call. How a blow is dealt is in `blows`.
 
 use tempfile::TempDir;
-use tests::output;
 
+use super::blows::{Blow, CALLS_MAX, strike};
 use super::victim::{FILE, TEST, Told, check};
 
 /// The calls by which SQLite and we make things durable, or move and cut files.
 const DURABLE: &[&str] = &["fsync", "fdatasync", "rename", "ftruncate"];
-
-/// More calls of one kind than the work has; reaching it means that a run never ends well.
-const CALLS_MAX: usize = 500;
-
-/// The number of the signal that nobody can catch.
-const SIGKILL: i32 = 9;
-
-/// What happens at the n-th call.
-#[derive(Clone, Copy, Debug)]
-enum Blow {
-    Kill,
-    Fail(&'static str),
-}
 
 /// One run that met its n-th call.
 struct Run {
@@ -40,7 +22,7 @@ fn every(call: &str, blow: Blow, step: usize, look: &mut dyn FnMut(&Run)) -> usi
     for (runs, nth) in (1..CALLS_MAX).step_by(step).enumerate() {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("device.db");
-        let (output, was_met) = run(folder.path(), &path, call, blow, nth);
+        let (output, was_met) = strike((TEST, FILE), &path, call, blow, nth);
         let told = Told::read(&String::from_utf8_lossy(&output.stdout));
         let what = format!("{blow:?} at {call} {nth}: {told:?}");
         if matches!(blow, Blow::Kill) && was_met {
@@ -58,38 +40,6 @@ fn every(call: &str, blow: Blow, step: usize, look: &mut dyn FnMut(&Run)) -> usi
         look(&Run { told, nth });
     }
     panic!("{call} was called {CALLS_MAX} times");
-}
-
-/// Runs the victim once; says whether it met the call.
-fn run(folder: &Path, path: &Path, call: &str, blow: Blow, nth: usize) -> (Output, bool) {
-    let log = folder.join("strace.log");
-    let act = match blow {
-        Blow::Kill => "signal=SIGKILL".to_owned(),
-        Blow::Fail(error) => format!("error={error}"),
-    };
-    let mut strace = Command::new("strace");
-    strace
-        .args(["-f", "-qq", "--signal=none", "-o"])
-        .arg(&log)
-        .arg(format!("--trace={call}"))
-        .arg(format!("--inject={call}:{act}:when={nth}"))
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", TEST, "--nocapture", "--test-threads=1"])
-        .env(FILE, path);
-    let output = output(&mut strace)
-        .expect("strace is installed: it is what makes disks fail (`apt-get install strace`)");
-    let log = std::fs::read_to_string(log).unwrap_or_default();
-    let was_met = match blow {
-        // strace dies of what its child died of.
-        Blow::Kill => output.status.signal() == Some(SIGKILL),
-        Blow::Fail(_) => log.contains("(INJECTED)"),
-    };
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        !errors.contains("strace:"),
-        "strace does not work here: {errors}"
-    );
-    (output, was_met)
 }
 
 #[test]

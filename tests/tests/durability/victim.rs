@@ -13,7 +13,9 @@ use std::time::Duration;
 use gridbeat_base::{
     DeviceId, Incarnation, Install, Monotonic, Now, Position, Random, Remedy, Scope, WallTime,
 };
-use gridbeat_device_core::{Config, Device, OpenError, SaveError, Saved, SyncState};
+use gridbeat_device_core::{
+    Config, DATABASE_KEY_BYTES, DatabaseKey, Device, OpenError, SaveError, Saved, SyncState,
+};
 use gridbeat_domain::{Catalogue, CategoryKind, IncidentIntent, IncidentView, Severity, Step};
 use gridbeat_sync_protocol::{Frame, Grant, ScopeGreeting, VERSION_NEWEST, Welcome};
 use rusqlite::Connection;
@@ -23,6 +25,9 @@ pub(super) const FILE: &str = "GRIDBEAT_VICTIM_FILE";
 
 /// The victim's test, as its process is told to run it.
 pub(super) const TEST: &str = "durability::victim::a_victim_works_if_it_is_given_a_file";
+
+/// What the victim's file is encrypted with, as a device's is.
+const KEY: [u8; DATABASE_KEY_BYTES] = [0x6b; DATABASE_KEY_BYTES];
 
 /// How often a step is tried; one failure is injected in a run.
 const TRIES: usize = 2;
@@ -34,7 +39,7 @@ fn a_victim_works_if_it_is_given_a_file() {
     }
 }
 
-pub(super) fn now() -> Now {
+pub(crate) fn now() -> Now {
     Now {
         wall: WallTime(1_790_000_000_000),
         monotonic: Monotonic(Duration::from_secs(1)),
@@ -42,18 +47,28 @@ pub(super) fn now() -> Now {
 }
 
 pub(super) fn open(path: &Path, seed: u64) -> Result<Device, OpenError> {
-    let config = Config::new(DeviceId::from_bytes([7; 16]), Install::from_bytes([7; 16]));
+    open_with(path, seed, Some(DatabaseKey::take(&mut KEY.clone())))
+}
+
+/// Opens a file that is not encrypted, or is nothing of ours.
+pub(super) fn open_plain(path: &Path, seed: u64) -> Result<Device, OpenError> {
+    open_with(path, seed, None)
+}
+
+fn open_with(path: &Path, seed: u64, key: Option<DatabaseKey>) -> Result<Device, OpenError> {
+    let mut config = Config::new(DeviceId::from_bytes([7; 16]), Install::from_bytes([7; 16]));
+    config.key = key;
     let kinds = gridbeat_domain::kinds();
     let _alone = tests::while_no_process_starts();
     Device::open(path, config, kinds, Random::from_number(seed), now())
 }
 
-pub(super) fn scope() -> Scope {
+pub(crate) fn scope() -> Scope {
     Scope::new("招宝山").unwrap()
 }
 
 /// Lets the device meet a relay that grants it one scope, and leave again.
-pub(super) fn meet_relay(device: &mut Device) -> Result<(), Remedy> {
+pub(crate) fn meet_relay(device: &mut Device) -> Result<(), Remedy> {
     let welcome = Welcome {
         version: VERSION_NEWEST,
         incarnation: Incarnation::new([1; 16]),
@@ -240,6 +255,8 @@ pub(super) fn check(path: &Path, told: &Told) {
     device.close().unwrap();
 
     let file = Connection::open(path).unwrap();
+    let key = format!("PRAGMA key = \"x'{}'\"", "6b".repeat(DATABASE_KEY_BYTES));
+    file.execute_batch(&key).unwrap();
     let finding: String = file
         .query_row("PRAGMA integrity_check", [], |row| row.get(0))
         .unwrap();

@@ -11,7 +11,9 @@
 
 mod fan_in;
 mod field;
+mod flood;
 mod gate;
+mod hostile;
 mod link_return;
 mod measure;
 mod open;
@@ -56,11 +58,16 @@ enum Bench {
     Gate(gate::GateArgs),
     /// Let many devices bring their outboxes at once.
     FanIn(fan_in::FanInArgs),
+    /// Let honest devices work beside a hostile one, and take what they notice of it.
+    Flood(flood::FloodArgs),
     /// Take a relay's memory over a large database, and with idle devices.
     RelayMemory(relay_memory::RelayMemoryArgs),
     /// The measured half of `open`, in a process of its own.
     #[command(hide = true)]
     OpenChild(open::ChildArgs),
+    /// The hostile device of `flood`, in a process of its own.
+    #[command(hide = true)]
+    FloodChild(hostile::ChildArgs),
     /// A relay in a process of its own, until its standard input ends.
     #[command(hide = true)]
     RelayChild(field::ChildArgs),
@@ -80,8 +87,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Bench::Return(args) => link_return::run(&args, &workplace(dir)?)?,
         Bench::Gate(args) => gate::run(&args)?,
         Bench::FanIn(args) => fan_in::run(&args, &workplace(dir)?)?,
+        Bench::Flood(args) => flood::run(&args, &workplace(dir)?)?,
         Bench::RelayMemory(args) => relay_memory::run(&args, &workplace(dir)?)?,
         Bench::OpenChild(args) => return say(&open::child(&args)?, true),
+        Bench::FloodChild(args) => return say(&hostile::run(&args)?, true),
         Bench::RelayChild(args) => return field::serve_child(&args),
     };
     say(&figures, json)

@@ -1,8 +1,9 @@
 //! `bench open`: how soon a device shows the incidents around it, and what that takes of memory.
 //!
-//! The file is opened and asked in a fresh process each time, so that nothing of its building counts.
+//! A plain file and an encrypted one are each opened and asked in a fresh process, so that nothing of their
+//! building counts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::measure::{ms, own_rss_bytes};
-use super::stock::{KIND, Stock, middle, new_device, open_device};
+use super::stock::{KIND, Stock, key, middle, new_device, open_device_with};
 
 /// How often the file is opened; the run with the median time counts.
 const RUNS: usize = 5;
@@ -34,27 +35,52 @@ pub(super) struct ChildArgs {
     file: PathBuf,
     #[arg(long)]
     device: DeviceId,
+    #[arg(long)]
+    plain: bool,
 }
 
-/// Makes a file, and has it opened.
+/// Makes the files, and has them opened.
 pub(super) fn run(args: &OpenArgs, folder: &TempDir) -> anyhow::Result<Value> {
-    let file = folder.path().join("device.db");
-    let id = new_device();
     let scope = Scope::new("bench")?;
     let mut stock = Stock::open(&folder.path().join("relay.db"))?;
     stock.fill(&scope, args.documents)?;
-    stock.enrol(id, &scope)?;
-    let mut device = open_device(&file, id)?;
-    stock.sync(&mut device)?;
-    device.close()?;
-    let file_bytes = std::fs::metadata(&file)?.len();
+    let mut open = |is_plain: bool| -> anyhow::Result<(Value, u64)> {
+        let id = new_device();
+        let file = folder.path().join(format!("{id}.db"));
+        stock.enrol(id, &scope)?;
+        let mut device = open_device_with(&file, id, key().filter(|_| !is_plain))?;
+        stock.sync(&mut device)?;
+        device.close()?;
+        let file_bytes = std::fs::metadata(&file)?.len();
+        Ok((median(&file, id, is_plain)?, file_bytes))
+    };
+    let (plain, plain_bytes) = open(true)?;
+    // The product encrypts; what cannot is measured as it is.
+    let is_encrypted = key().is_some();
+    let (figures, file_bytes) = if is_encrypted {
+        open(false)?
+    } else {
+        (plain.clone(), plain_bytes)
+    };
+    Ok(json!({
+        "bench": "open", "documents": args.documents, "runs": RUNS, "encrypted": is_encrypted,
+        "file_bytes": file_bytes, "listed": figures["listed"], "open_ms": figures["open_ms"],
+        "list_ms": figures["list_ms"], "added_rss_bytes": figures["added_rss_bytes"],
+        "plain_file_bytes": plain_bytes, "plain_open_ms": plain["open_ms"],
+        "plain_list_ms": plain["list_ms"], "plain_added_rss_bytes": plain["added_rss_bytes"],
+    }))
+}
 
+/// Has a file opened several times; returns the run with the median time.
+fn median(file: &Path, id: DeviceId, is_plain: bool) -> anyhow::Result<Value> {
     let program = std::env::current_exe().context("could not find this program's own file")?;
     let mut runs = Vec::new();
     for _ in 0..RUNS {
         let output = Command::new(&program)
-            .args(["bench", "open-child", "--device", &id.to_string(), "--file"])
-            .arg(&file)
+            .args(["bench", "open-child", "--device", &id.to_string()])
+            .args(is_plain.then_some("--plain"))
+            .arg("--file")
+            .arg(file)
             .output()?;
         if !output.status.success() {
             bail!(
@@ -68,12 +94,7 @@ pub(super) fn run(args: &OpenArgs, folder: &TempDir) -> anyhow::Result<Value> {
         run["open_ms"].as_f64().unwrap_or(f64::MAX) + run["list_ms"].as_f64().unwrap_or(f64::MAX)
     };
     runs.sort_by(|left, right| took(left).total_cmp(&took(right)));
-    let median = &runs[RUNS / 2];
-    Ok(json!({
-        "bench": "open", "documents": args.documents, "runs": RUNS, "file_bytes": file_bytes,
-        "listed": median["listed"], "open_ms": median["open_ms"], "list_ms": median["list_ms"],
-        "added_rss_bytes": median["added_rss_bytes"],
-    }))
+    Ok(runs.swap_remove(RUNS / 2))
 }
 
 /// Opens the file, lists, and tells what that took.
@@ -90,7 +111,8 @@ pub(super) fn child(args: &ChildArgs) -> anyhow::Result<Value> {
     };
     let rss_before_bytes = own_rss_bytes()?;
     let began = Instant::now();
-    let device = open_device(&args.file, args.device)?;
+    let key = key().filter(|_| !args.plain);
+    let device = open_device_with(&args.file, args.device, key)?;
     let opened = began.elapsed();
     let records = device.query(&query)?;
     let listed = began.elapsed();

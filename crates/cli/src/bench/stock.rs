@@ -12,8 +12,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail, ensure};
 use gridbeat_base::{DeviceId, DocumentId, Hlc, Install, Position, Random, Scope, Verbs, WallTime};
 use gridbeat_device_core as device_core;
-use gridbeat_device_core::SyncState;
-use gridbeat_document::{Actor, Document, Kind, Kinds, Provenance, Stamp};
+use gridbeat_device_core::{DATABASE_KEY_BYTES, DatabaseKey, SyncState};
+use gridbeat_document::{Actor, Document, Kind, Provenance, Stamp};
 use gridbeat_link::{Clock, random_from_system};
 use gridbeat_relay_core::{Config, Output, Relay, SessionId};
 use gridbeat_relay_store::{Registry as _, SqliteStore, Store as _, StoreOptions};
@@ -80,9 +80,25 @@ fn at(latitude_e7: i64, longitude_e7: i64) -> anyhow::Result<Position> {
     )?)
 }
 
-/// Opens a device's file.
+/// Returns the key of the encrypted files of a bench; `None` where this program cannot encrypt.
+pub(super) fn key() -> Option<DatabaseKey> {
+    let made = || DatabaseKey::take(&mut [0x6b; DATABASE_KEY_BYTES]);
+    device_core::can_encrypt().then(made)
+}
+
+/// Opens a device's plain file.
 pub(super) fn open_device(path: &Path, device: DeviceId) -> anyhow::Result<device_core::Device> {
-    let config = device_core::Config::new(device, INSTALL);
+    open_device_with(path, device, None)
+}
+
+/// Opens a device's file.
+pub(super) fn open_device_with(
+    path: &Path,
+    device: DeviceId,
+    key: Option<DatabaseKey>,
+) -> anyhow::Result<device_core::Device> {
+    let mut config = device_core::Config::new(device, INSTALL);
+    config.key = key;
     let now = Clock::start().now();
     let kinds = gridbeat_domain::kinds();
     Ok(device_core::Device::open(
@@ -99,7 +115,6 @@ pub(super) fn open_device(path: &Path, device: DeviceId) -> anyhow::Result<devic
 pub(super) struct Stock {
     relay: Relay,
     store: SqliteStore,
-    kinds: Kinds,
     clock: Clock,
     random: Random,
     last_session: SessionId,
@@ -113,11 +128,13 @@ impl Stock {
         }
         let mut random = random_from_system();
         let store = SqliteStore::open(database, StoreOptions::default(), &mut random)?;
-        let kinds = gridbeat_domain::kinds();
         Ok(Self {
-            relay: Relay::new(Config::default(), kinds.clone(), store.incarnation()),
+            relay: Relay::new(
+                Config::default(),
+                gridbeat_domain::kinds(),
+                store.incarnation(),
+            ),
             store,
-            kinds,
             clock: Clock::start(),
             random,
             last_session: SessionId(0),
@@ -151,7 +168,7 @@ impl Stock {
         while made < documents {
             let count = PUSH_DOCUMENTS.min(documents - made);
             number += 1;
-            let fresh = (0..count).map(|_| self.incident(author, actor));
+            let fresh = (0..count).map(|_| incident(&self.clock, &mut self.random, author, actor));
             let push = Push {
                 number,
                 after: 0,
@@ -246,34 +263,38 @@ impl Stock {
             self.relay.handle_answer(self.clock.now(), task, answer);
         }
     }
+}
 
-    fn incident(&mut self, author: DeviceId, actor: Actor) -> anyhow::Result<PushDocument> {
-        let kind = self
-            .kinds
-            .find(KIND)
-            .context("the domain has no incidents")?;
-        let kind: Arc<dyn Kind> = Arc::clone(kind);
-        let wall: WallTime = self.clock.now().wall;
-        let stamp = Stamp {
-            hlc: Hlc::at(wall),
-            wall,
-            relay_offset_ms: None,
-            device: author,
-            fact: self.random.bytes(),
-        };
-        let mut document = Document::genesis(&kind, kind.schema_version());
-        let intent = report(&mut self.random)?;
-        let change = document.edit(actor, &intent, &stamp, &|_| Provenance::default())?;
-        Ok(PushDocument {
-            document: DocumentId::mint(wall, &mut self.random),
-            kind: KIND.to_owned(),
-            schema_version: kind.schema_version(),
-            changes: vec![PushChange {
-                bytes: change.bytes,
-                recovered_from: None,
-            }],
-        })
-    }
+/// Makes a document with one report in it, as a device would push it.
+pub(super) fn incident(
+    clock: &Clock,
+    random: &mut Random,
+    author: DeviceId,
+    actor: Actor,
+) -> anyhow::Result<PushDocument> {
+    let kinds = gridbeat_domain::kinds();
+    let kind = kinds.find(KIND).context("the domain has no incidents")?;
+    let kind: Arc<dyn Kind> = Arc::clone(kind);
+    let wall: WallTime = clock.now().wall;
+    let stamp = Stamp {
+        hlc: Hlc::at(wall),
+        wall,
+        relay_offset_ms: None,
+        device: author,
+        fact: random.bytes(),
+    };
+    let mut document = Document::genesis(&kind, kind.schema_version());
+    let intent = report(random)?;
+    let change = document.edit(actor, &intent, &stamp, &|_| Provenance::default())?;
+    Ok(PushDocument {
+        document: DocumentId::mint(wall, random),
+        kind: KIND.to_owned(),
+        schema_version: kind.schema_version(),
+        changes: vec![PushChange {
+            bytes: change.bytes,
+            recovered_from: None,
+        }],
+    })
 }
 
 #[cfg(test)]

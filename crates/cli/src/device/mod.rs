@@ -1,9 +1,10 @@
 //! `gridbeat device`: one device as a program, for scripts and for people at a terminal.
 //!
-//! A device lives in a folder: its file `device.db`, the bundle that reaches its relay and the id of
-//! its installation. With `--stdio` it runs and speaks JSON lines; without, each verb opens the file,
+//! A device lives in a folder: its file `device.db` and the key of it, the bundle that reaches its relay and
+//! the id of its installation. With `--stdio` it runs and speaks JSON lines; without, each verb opens the file,
 //! does one thing and closes it.
 
+mod key;
 mod not_accepted;
 pub(crate) mod protocol;
 mod stdio;
@@ -40,21 +41,26 @@ pub(crate) fn run(args: DeviceArgs) -> anyhow::Result<Ending> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let (dir, bundle) = (args.dir, args.bundle);
+        let (dir, bundle, key_file) = (args.dir, args.bundle, args.key_file);
         if args.stdio && args.verb.is_some() {
             return Err(Ending::usage(
                 "--stdio takes its requests from standard input: name no verb",
             ));
         }
         if args.stdio {
-            return stdio::run(open(&dir, bundle, LinkPolicy::Always).await?).await;
+            let device = open(&dir, bundle, key_file, LinkPolicy::Always).await?;
+            return stdio::run(device).await;
         }
         let Some(verb) = args.verb else {
             return Err(Ending::usage(
                 "say what to do, or --stdio: see gridbeat device --help",
             ));
         };
-        let device = open(&dir, bundle, LinkPolicy::OnRequest).await?;
+        if matches!(verb, DeviceVerb::Encrypt) {
+            let key_file = key_file.unwrap_or_else(|| dir.join(key::KEY));
+            return key::encrypt_file(&dir.join(FILE), &key_file);
+        }
+        let device = open(&dir, bundle, key_file, LinkPolicy::OnRequest).await?;
         let done = one_shot(&device, verb).await;
         device.close().await;
         done
@@ -65,6 +71,7 @@ pub(crate) fn run(args: DeviceArgs) -> anyhow::Result<Ending> {
 pub(crate) async fn open(
     dir: &Path,
     bundle: Option<PathBuf>,
+    key_file: Option<PathBuf>,
     link: LinkPolicy,
 ) -> anyhow::Result<Device> {
     let bundle = bundle.unwrap_or_else(|| dir.join(BUNDLE));
@@ -78,6 +85,10 @@ pub(crate) async fn open(
         .with_context(|| format!("{}: no id of this installation", dir.display()))?;
     let mut config = Config::new(dir.join(FILE), bundle, install, gridbeat_domain::kinds());
     config.link = link;
+    config.key = key::find(
+        &config.path,
+        &key_file.unwrap_or_else(|| dir.join(key::KEY)),
+    )?;
     let device = Device::open(config).await;
     device.with_context(|| format!("{} could not be opened", dir.join(FILE).display()))
 }
@@ -89,6 +100,8 @@ async fn one_shot(device: &Device, verb: DeviceVerb) -> anyhow::Result<Ending> {
         DeviceVerb::Show { document, json } => show(device, document, json).await,
         DeviceVerb::Status { json } => status(device, json).await,
         DeviceVerb::NotAccepted { verb } => not_accepted::run(device, verb).await,
+        // It works on the file itself, before anybody opens it.
+        DeviceVerb::Encrypt => Ok(Ending::Good),
         DeviceVerb::Sync { seconds, json } => {
             let report = device.sync_once(Duration::from_secs(seconds)).await;
             let state = state_line(&report.state, report.waiting);

@@ -1,12 +1,14 @@
 //! The device's one SQLite file: every statement there is, and the one way to write.
 //!
-//! - `file`, `lock`, `schema`: opening; who else may not; the tables
+//! - `file`, `cipher`, `lock`, `schema`: opening; encryption; who else may not; the tables
+//! - `wipe`: the way off the disk
 //! - `meta`, `scopes`, `documents`, `log`, `records`, `outbox`, `refused`, `blobs`: the tables' statements
 //! - `sql`: between our types and SQLite's
 //!
 //! All writing goes through [`Store::write`], one transaction a call. Not here: what is written when.
 
 pub(crate) mod blobs;
+mod cipher;
 pub(crate) mod documents;
 mod file;
 mod lock;
@@ -18,6 +20,7 @@ pub(crate) mod refused;
 mod schema;
 pub(crate) mod scopes;
 pub(crate) mod sql;
+mod wipe;
 
 use core::fmt;
 use std::path::Path;
@@ -25,8 +28,11 @@ use std::path::Path;
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::config::BeforeCommit;
-use crate::{LinkError, OpenError, SaveError, StorageError};
+use crate::{DatabaseKey, LinkError, OpenError, SaveError, StorageError};
 use lock::Lock;
+
+pub use cipher::{can_encrypt, encrypt, is_encrypted};
+pub use wipe::wipe;
 
 /// The open file.
 pub(crate) struct Store {
@@ -41,11 +47,12 @@ impl Store {
     /// Opens the file, or makes it.
     pub(crate) fn open(
         path: &Path,
+        key: Option<&DatabaseKey>,
         size_max_bytes: Option<u64>,
         before_commit: Option<BeforeCommit>,
     ) -> Result<Self, OpenError> {
         let mut lock = Lock::take(path)?;
-        let mut connection = match file::open(path, lock.was_left_open()) {
+        let mut connection = match file::open(path, lock.was_left_open(), key) {
             Ok(connection) => connection,
             Err(error) => {
                 lock.withdraw();
@@ -192,6 +199,10 @@ impl StorageFault for OpenError {
             | Self::OtherDevice { .. }
             | Self::Damaged { .. }
             | Self::SqliteTooOld { .. }
+            | Self::KeyMissing
+            | Self::WrongKey
+            | Self::NotEncrypted
+            | Self::KeyUnsupported
             | Self::Io(_) => None,
         }
     }

@@ -5,7 +5,7 @@
 
 use core::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use automerge::transaction::CommitOptions;
 use automerge::{Automerge, ReadDoc as _};
@@ -15,10 +15,11 @@ use crate::change::hash_of;
 use crate::edit::{Edit, EditError};
 use crate::{
     Actor, CHANGE_BYTES_MAX, Change, DOCUMENT_BYTES_MAX, DOCUMENT_CHANGES_MAX, Kind, Provenance,
-    Stamp, View, genesis, read,
+    Stamp, View, gate, genesis, read,
 };
 
 /// One document in memory. Loaded for one task and dropped: an idle document is only its log.
+#[derive(Clone)]
 pub struct Document {
     pub(crate) kind: Arc<dyn Kind>,
     pub(crate) schema_version: u16,
@@ -26,6 +27,8 @@ pub struct Document {
     pub(crate) automerge: Automerge,
     /// Bytes of the saved form it came from, and of each change since: about what a save would take.
     pub(crate) size_bytes: usize,
+    /// What its genesis laid out, as the gate asks for it: made at the first question.
+    pub(crate) layout: OnceLock<gate::Layout>,
 }
 
 impl Document {
@@ -40,6 +43,7 @@ impl Document {
             genesis,
             automerge,
             size_bytes: 0,
+            layout: OnceLock::new(),
         }
     }
 
@@ -69,6 +73,7 @@ impl Document {
             genesis,
             automerge,
             size_bytes: saved.len(),
+            layout: OnceLock::new(),
         })
     }
 

@@ -37,6 +37,7 @@ pub use rule::Rule;
 
 use crate::{Change, Document, Provenance};
 use form::Form;
+pub(crate) use form::Layout;
 use history::History;
 use order::Candidate;
 use trial::Trial;
@@ -98,9 +99,8 @@ pub fn admit(
     let mut firsts: BTreeMap<ChangeHash, usize> = BTreeMap::new();
     let mut copies = Vec::new();
     let mut candidates = Vec::new();
-    let layout = form::Layout::of(document);
     for (index, offered) in incoming.iter().enumerate() {
-        match Form::check(offered.bytes, document, &layout) {
+        match Form::check(offered.bytes, document) {
             Err((hash, rule)) => verdicts[index] = Some(Verdict::Refused { hash, rule }),
             Ok(Form::Known(hash)) => verdicts[index] = Some(Verdict::Known(hash)),
             Ok(Form::Sound(sound)) => {

@@ -6,11 +6,13 @@
 //! - `gate`: any change at the gate
 //! - `world`: devices and a relay, and a link that bends what it carries
 //! - `link`: a relay among hostile devices, a device under a hostile relay
+//! - `evidence`: a relay's database in which somebody wrote
 //! - `seeds`: the inputs to begin with, from real runs
 //!
 //! `tests/fuzz` hands these to libFuzzer, `tests` replays the committed inputs through them. Not here:
 //! how inputs are found.
 
+mod evidence;
 mod gate;
 mod input;
 mod link;
@@ -35,7 +37,7 @@ pub struct Target {
 }
 
 /// Every target there is.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     Target {
         name: "frame",
         run: wire::frame,
@@ -63,5 +65,9 @@ pub const TARGETS: [Target; 7] = [
     Target {
         name: "device",
         run: link::device,
+    },
+    Target {
+        name: "evidence",
+        run: evidence::evidence,
     },
 ];

@@ -33,7 +33,7 @@ pub(crate) const TAIL: u8 = 2;
 pub(crate) struct Scene {
     pub(crate) kind: Arc<dyn Kind>,
     /// The document with a report, two notes and a rating of it.
-    pub(crate) saved: Vec<u8>,
+    pub(crate) document: Document,
     /// What a colleague adds at the same time.
     pub(crate) honest: Change,
     /// What the hostile device would add, were it honest.
@@ -50,11 +50,8 @@ impl Scene {
         edit(&mut document, 1, 1, &step("已到场"));
         edit(&mut document, 2, 2, &step("已围挡"));
         edit(&mut document, 1, 3, &rate(Severity::Serious));
-        let saved = document.save();
         let deps = document.heads();
-        let load =
-            || Document::load(&kind, kind.schema_version(), &saved).expect("what was saved loads");
-        let honest = edit(&mut load(), 3, 4, &step("已补"));
+        let honest = edit(&mut document.clone(), 3, 4, &step("已补"));
         let steps = Step::ALL.iter().map(|step| take(*step));
         let intents = [
             step("再次到场"),
@@ -71,7 +68,7 @@ impl Scene {
         let others: Vec<_> = intents
             .into_iter()
             .chain(steps)
-            .filter_map(|intent| attempt(&mut load(), HOSTILE, 5, &intent).ok())
+            .filter_map(|intent| attempt(&mut document.clone(), HOSTILE, 5, &intent).ok())
             .collect();
         let body = body_of(&others[0].bytes);
         // Behind the dependencies and the actor stand two short numbers: its place, and its first op.
@@ -79,17 +76,12 @@ impl Scene {
         let start_op = numbers[..number_length(numbers)].to_vec();
         Self {
             kind,
-            saved,
+            document,
             honest,
             others,
             deps,
             start_op,
         }
-    }
-
-    pub(crate) fn document(&self) -> Document {
-        Document::load(&self.kind, self.kind.schema_version(), &self.saved)
-            .expect("what was saved loads")
     }
 
     /// Makes the change that an input stands for.

@@ -2,6 +2,7 @@
 
 use gridbeat_sync_protocol::{Frame, decode};
 
+use crate::evidence::{CUT, DELETE, FILE, ROWS, SWAP, WRITE};
 use crate::link::{AGAIN, ANYTHING, BENT, DOWN, FORGED, LINK, NOTE, PASS, REPORT, UNLINK, UP};
 use crate::scene::Scene;
 use crate::world::World;
@@ -44,7 +45,23 @@ pub fn seeds(golden: &[Vec<u8>]) -> Vec<(&'static str, Vec<u8>)> {
         seeds.push(("relay", steps.clone()));
         seeds.push(("device", steps));
     }
+    seeds.extend(edits().into_iter().map(|edit| ("evidence", edit)));
     seeds
+}
+
+/// Lists edits of a relay's database: each kind in each table, and bytes of the file.
+fn edits() -> Vec<Vec<u8>> {
+    let mut edits = vec![
+        vec![FILE, 0, 9, 7, 1],
+        vec![FILE, 0, 20, 0, 0xff, 0, 31, 8, 4],
+    ];
+    for table in 0..8 {
+        edits.push(vec![ROWS, DELETE, table, 0, 0]);
+        edits.push(vec![ROWS, SWAP, table, 0, 1, 1]);
+        edits.push(vec![ROWS, CUT, table, 1, 2, 0, 9]);
+        edits.push(vec![ROWS, WRITE, table, 1, 2, 0, 5, 0x41]);
+    }
+    edits
 }
 
 /// Returns the frames of two devices that work beside each other.

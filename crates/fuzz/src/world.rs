@@ -15,7 +15,7 @@ use gridbeat_domain::{Catalogue, CategoryKind, IncidentIntent, Severity, kinds};
 use gridbeat_relay_core as relay;
 use gridbeat_relay_core::{Relay, SessionId};
 use gridbeat_relay_store::{Registry as _, SqliteStore, Store as _, StoreOptions};
-use gridbeat_sync_protocol::{Frame, decode, encode};
+use gridbeat_sync_protocol::{Frame, Signer, decode, encode};
 use tempfile::TempDir;
 
 use crate::scene::step;
@@ -47,6 +47,7 @@ pub(crate) struct World {
     store: SqliteStore,
     elapsed: Duration,
     sessions: u64,
+    has_keys: bool,
     /// Every frame carried, in order: to be said again, or to begin an input with.
     pub(crate) heard: Vec<Vec<u8>>,
     folder: TempDir,
@@ -55,11 +56,24 @@ pub(crate) struct World {
 impl World {
     /// Makes devices that may write in one scope and have met the relay once.
     pub(crate) fn new(devices: u8) -> Self {
+        Self::with_keys(devices, false)
+    }
+
+    /// The same, with devices that sign and a relay that gives receipts.
+    pub(crate) fn signed(devices: u8) -> Self {
+        Self::with_keys(devices, true)
+    }
+
+    fn with_keys(devices: u8, has_keys: bool) -> Self {
         let folder = folder();
         let mut random = Random::from_number(1);
         let path = folder.path().join("relay.db");
-        let mut store = SqliteStore::open(&path, StoreOptions::default(), &mut random)
-            .expect("an empty folder takes a store");
+        let options = StoreOptions {
+            receipts: has_keys.then(|| (signer(0), START)),
+            ..StoreOptions::default()
+        };
+        let mut store =
+            SqliteStore::open(&path, options, &mut random).expect("an empty folder takes a store");
         for number in 1..=devices {
             let grants = BTreeMap::from([(scope(), Verbs::WORK.into())]);
             store
@@ -73,6 +87,7 @@ impl World {
             store,
             elapsed: Duration::from_secs(1),
             sessions: 0,
+            has_keys,
             heard: Vec::new(),
             folder,
         };
@@ -92,7 +107,8 @@ impl World {
 
     fn open_device(&self, place: usize) -> Device {
         let number = number_of(place);
-        let config = device::Config::new(id(number), Install::from_bytes([number; 16]));
+        let mut config = device::Config::new(id(number), Install::from_bytes([number; 16]));
+        config.signer = self.has_keys.then(|| signer(number));
         let random = Random::from_number(u64::from(number) + self.elapsed.as_secs());
         Device::open(
             &self.device_path(place),
@@ -149,8 +165,9 @@ impl World {
         self.device(place)
             .connected(now)
             .expect("a device without a link takes one");
-        self.relay
-            .connected(now, session, id(number_of(place)), None);
+        let number = number_of(place);
+        let key = self.has_keys.then(|| signer(number).public_key());
+        self.relay.connected(now, session, id(number), key);
         self.seats[place].session = Some(session);
         self.work();
     }
@@ -317,6 +334,14 @@ impl World {
         self.seats[place].device = Some(self.open_device(place));
     }
 
+    /// Ends everything, and returns the folder with the relay's database, `relay.db`.
+    pub(crate) fn into_folder(self) -> TempDir {
+        // The store closes its file before the folder is handed on.
+        let Self { store, folder, .. } = self;
+        drop(store);
+        folder
+    }
+
     /// Returns how many of a device's changes wait to be sent.
     pub(crate) fn waiting(&mut self, place: usize) -> u64 {
         let outbox = self.device(place).outbox();
@@ -351,6 +376,10 @@ fn folder() -> TempDir {
 
 fn number_of(place: usize) -> u8 {
     u8::try_from(place + 1).expect("there are few devices")
+}
+
+fn signer(number: u8) -> Signer {
+    Signer::from_seed(&[number + 1; 32])
 }
 
 fn id(number: u8) -> DeviceId {

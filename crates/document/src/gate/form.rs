@@ -33,8 +33,8 @@ enum Sort {
 
 /// What the genesis of a document laid out: the only containers there are, and their places, into
 /// which no change may put anything else.
-#[derive(Debug)]
-pub(super) struct Layout {
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
     actor: Actor,
     /// The containers by the number of the op that made them; `None` is the root.
     objects: BTreeMap<Option<u64>, Sort>,
@@ -43,7 +43,7 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    pub(super) fn of(document: &Document) -> Self {
+    fn of(document: &Document) -> Self {
         let mut layout = Self {
             actor: genesis::actor(document.kind.name(), document.schema_version),
             objects: BTreeMap::from([(None, Sort::Map)]),
@@ -179,7 +179,6 @@ impl Form {
     pub(super) fn check(
         bytes: &[u8],
         document: &Document,
-        layout: &Layout,
     ) -> Result<Self, (Option<ChangeHash>, Rule)> {
         if bytes.len() > CHANGE_BYTES_MAX {
             return Err((None, Rule::TooBig));
@@ -189,6 +188,7 @@ impl Form {
             return Ok(Self::Known(chunk.hash));
         }
         let hash = chunk.hash;
+        let layout = document.layout.get_or_init(|| Layout::of(document));
         sound(bytes, chunk, layout)
             .map(|sound| Self::Sound(Box::new(sound)))
             .map_err(|rule| (Some(hash), rule))

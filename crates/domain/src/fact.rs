@@ -8,7 +8,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use gridbeat_base::{DeviceId, Hlc, WallTime};
-use gridbeat_document::{Edit, Refusal, Scalar, Stamp, Value, View, Words};
+use gridbeat_document::{Edit, Field, Refusal, Scalar, Stamp, Value, View, Words};
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
@@ -148,7 +148,7 @@ pub(crate) fn admit<T: for<'b> Decode<'b, ()>>(
     for (id, value) in &old {
         let kept = new
             .get(id)
-            .is_some_and(|field| field.value == **value && field.conflicts.is_empty());
+            .is_some_and(|field| field.value == **value && is_one(field));
         if !kept {
             return Err(refuse(
                 "fact_changed",
@@ -158,6 +158,15 @@ pub(crate) fn admit<T: for<'b> Decode<'b, ()>>(
         }
     }
     for (id, field) in new.iter().filter(|(id, _)| !old.contains_key(*id)) {
+        // Two changes of one push may be looked at together: a second fact under the first one's id would hide
+        // behind it.
+        if !is_one(field) {
+            return Err(refuse(
+                "fact_changed",
+                "a fact was changed or removed",
+                "既有事实被修改或删除",
+            ));
+        }
         let Value::Bytes(bytes) = &field.value else {
             return Err(refuse(
                 "fact_malformed",
@@ -198,6 +207,14 @@ pub(crate) fn admit<T: for<'b> Decode<'b, ()>>(
     Ok(())
 }
 
+/// Returns whether a fact says one thing: the same one may have been written twice.
+fn is_one(field: &Field) -> bool {
+    field
+        .conflicts
+        .iter()
+        .all(|(value, _)| *value == field.value)
+}
+
 pub(crate) const fn refuse(rule: &'static str, en: &'static str, zh: &'static str) -> Refusal {
     Refusal {
         rule,
@@ -207,4 +224,72 @@ pub(crate) const fn refuse(rule: &'static str, en: &'static str, zh: &'static st
 
 fn hex(bytes: &[u8; 16]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use gridbeat_base::ChangeHash;
+    use gridbeat_document::{Origin, Provenance};
+
+    use super::*;
+
+    fn view(values: &[&[u8]]) -> View {
+        let origin = Origin {
+            change: ChangeHash::from_bytes([1; 32]),
+            time_s: 0,
+            provenance: Provenance::default(),
+        };
+        let mut values = values
+            .iter()
+            .map(|bytes| (Value::Bytes(bytes.to_vec()), origin.clone()));
+        let field = values.next().map(|(value, origin)| Field {
+            value,
+            origin,
+            conflicts: values.collect(),
+        });
+        let facts: BTreeMap<_, _> = field.map(|it| (hex(&[7; 16]), it)).into_iter().collect();
+        let facts = Field {
+            value: Value::Map(facts),
+            origin,
+            conflicts: Vec::new(),
+        };
+        View {
+            root: BTreeMap::from([(FACTS.to_owned(), facts)]),
+        }
+    }
+
+    fn fact(device: u8, what: u8) -> Vec<u8> {
+        let at = WallTime(1_790_000_000_000);
+        let fact = Fact {
+            times: FactTimes {
+                hlc: Hlc::at(at),
+                device: at,
+                gps: None,
+                relay_offset_ms: None,
+            },
+            device: DeviceId::from_bytes([device; 16]),
+            by: "赵巡查".into(),
+            what,
+        };
+        minicbor::to_vec(fact).unwrap()
+    }
+
+    fn ruled(before: &[&[u8]], after: &[&[u8]]) -> Option<&'static str> {
+        let author = DeviceId::from_bytes([1; 16]);
+        let admitted = admit::<u8>(&view(before), &view(after), author);
+        admitted.err().map(|refusal| refusal.rule)
+    }
+
+    #[test]
+    fn a_fact_that_hides_behind_another_of_the_same_push_is_refused() {
+        let (own, another, colleagues, noise) =
+            (fact(1, 1), fact(1, 2), fact(2, 1), Vec::from([0]));
+        assert_eq!(ruled(&[], &[&own]), None);
+        assert_eq!(ruled(&[], &[&own, &own]), None, "written twice");
+        for hidden in [&another, &colleagues, &noise] {
+            assert_eq!(ruled(&[], &[&own, hidden]), Some("fact_changed"));
+            assert_eq!(ruled(&[&own], &[&own, hidden]), Some("fact_changed"));
+        }
+        assert_eq!(ruled(&[], &[&colleagues]), Some("fact_of_another"));
+    }
 }

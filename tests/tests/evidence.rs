@@ -1,10 +1,12 @@
 //! Who pushed what is proven by signatures, and no edit of a relay's file goes unnoticed.
 //!
 //! - `tampering`: ten thousand edits of one row, each found and named
+//! - `tracing`: one incident, told from a relay's file
 //!
 //! Here: what verifies, and what a restored, a rolled back and an old database look like.
 
 mod tampering;
+mod tracing;
 
 use std::fs;
 use std::path::{Path, PathBuf};

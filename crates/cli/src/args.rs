@@ -464,6 +464,34 @@ named; 3 the file is no relay's database, or has no receipts."
         #[arg(short, long, value_enum, default_value_t = Form::Text)]
         output: Form,
     },
+    /// Tell who did what to one record, when by which clock, and whom it reached.
+    #[command(
+        after_help = "Exit codes: 0 told; 1 told, but the evidence is not as it was written; 3 the \
+file is no relay's database, or knows no such record."
+    )]
+    Trace {
+        /// The record: an incident's or a patrol's id.
+        #[arg(value_name = "RECORD")]
+        record: DocumentId,
+        /// Where the database is.
+        #[command(flatten)]
+        place: AuditPlace,
+        /// In which language to say what was done.
+        #[arg(long, value_enum, default_value_t = Language::En)]
+        lang: Language,
+        /// In which form to answer.
+        #[arg(short, long, value_enum, default_value_t = Form::Text)]
+        output: Form,
+    },
+}
+
+/// A language of the product.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Language {
+    /// English.
+    En,
+    /// Chinese.
+    Zh,
 }
 
 /// In which form to answer.

@@ -1,6 +1,8 @@
-//! `gridbeat audit`: verify a relay's evidence on a copy of its database.
+//! `gridbeat audit`: verify a relay's evidence on a copy of its database, and trace one record through it.
 //!
 //! Reads only. Not here: what is verified (`gridbeat-relay-store`), what it proves (`docs/evidence.md`).
+
+mod trace;
 
 use std::path::PathBuf;
 
@@ -17,6 +19,12 @@ use crate::output::{Ending, print, print_json};
 pub(crate) fn run(args: &AuditArgs) -> anyhow::Result<Ending> {
     match &args.verb {
         AuditVerb::Verify { place, key, output } => verify(place, key.as_deref(), *output),
+        AuditVerb::Trace {
+            record,
+            place,
+            lang,
+            output,
+        } => trace::run(*record, place, *lang, *output),
     }
 }
 

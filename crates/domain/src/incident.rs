@@ -5,6 +5,7 @@
 //! state is never stored: it is folded from the facts in their order through the table of steps.
 //!
 //! - `view`: the incident as screens show it
+//! - `deed`: what one change did
 //! - `value`: its single values as they stand in the document
 
 use gridbeat_base::{BlobHash, DeviceId, Position, WallTime};
@@ -17,9 +18,11 @@ use serde::{Deserialize, Serialize};
 use crate::fact::{self, FACTS};
 use crate::{Category, State, Step};
 
+mod deed;
 mod value;
 mod view;
 
+pub(crate) use deed::deeds;
 pub(crate) use value::position_scalar;
 use value::{category_scalar, read_position, severity_scalar};
 pub use view::{ConflictValue, ConflictView, IncidentView, PhotoView, StepView};

@@ -6,10 +6,12 @@
 //! - `incident`: the incident: fields that merge, facts that are added, a state that is folded
 //! - `patrol`: an officer's patrol: legs, check-ins, notes, track segments
 //! - `wanted`: what a person wanted, in words
+//! - `deed`: what one change did to either, in words
 //!
 //! Pure. Not here: who may take which step, deadlines, grids, posts, indicators.
 
 mod category;
+mod deed;
 mod fact;
 mod incident;
 mod patrol;
@@ -17,6 +19,7 @@ mod step;
 mod wanted;
 
 pub use category::{Catalogue, Category, CategoryKind, NATIONAL_STANDARD};
+pub use deed::{Deed, deeds};
 pub use fact::{FOLD_SLACK, FactTimes};
 pub use incident::{
     ConflictValue, ConflictView, IncidentIntent, IncidentKind, IncidentView, PhotoRole, PhotoView,

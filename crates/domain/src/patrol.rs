@@ -13,6 +13,10 @@ use serde::{Deserialize, Serialize};
 use crate::FactTimes;
 use crate::fact::{self, FACTS, Fact};
 
+mod deed;
+
+pub(crate) use deed::deeds;
+
 /// The kind `patrol`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PatrolKind;

@@ -6,6 +6,7 @@
 //! - `audit` (here): the report, and opening a file to read only
 //! - `chain`: receipts and batches, their signatures and their order
 //! - `rows`: the rows of the log, held against what the receipts say
+//! - `trace`: what the file says of one document
 //!
 //! Not covered: what can be made again from the log (`record`, `cache`, heads, counts), who may do what
 //! (`device`, `device_grant`), the quarantine's rows (`refused`; that and why something was refused is in
@@ -13,6 +14,7 @@
 
 mod chain;
 mod rows;
+mod trace;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,6 +29,9 @@ use crate::error::fault;
 use crate::{SqliteReader, SqliteStore, schema};
 
 use chain::read_account;
+pub use trace::{
+    DocumentTrace, TracedBatch, TracedChange, TracedDevice, TracedPlacement, TracedRefusal,
+};
 
 /// How many findings are kept: the first ones say what happened, later ones mostly follow from them.
 pub const FINDINGS_MAX: usize = 1000;

@@ -23,7 +23,8 @@ mod store;
 mod value;
 
 pub use audit::{
-    Archive, AuditError, AuditReport, COVERED, DeviceAccount, FINDINGS_MAX, Finding, Segment,
+    Archive, AuditError, AuditReport, COVERED, DeviceAccount, DocumentTrace, FINDINGS_MAX, Finding,
+    Segment, TracedBatch, TracedChange, TracedDevice, TracedPlacement, TracedRefusal,
 };
 pub use console::{RecordFilter, ScopeRow};
 pub use error::OpenError;

@@ -4,6 +4,10 @@
 //! What it said it saved, and what it said the relay has, is written down; after a number of lines drawn from
 //! a seed somebody is killed with SIGKILL, and its database, as it lies, is read by plain SQL: all that was
 //! said until then must be in it. Then it is started again. At the end everything saved must have arrived.
+//!
+//! - `blows`: a relay struck at the n-th call that makes durable, and full disks
+
+mod blows;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,6 +22,8 @@ use gridbeat_base::Random;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
+
+pub use blows::{Blow, BlowFigures, DURABLE, fill, strike};
 
 /// How many devices there are.
 const DEVICES: usize = 3;
@@ -80,6 +86,8 @@ struct World {
     /// The devices that were in sync once, and so know their scope.
     met: BTreeSet<usize>,
     figures: Figures,
+    /// How often a device answered that its disk is full; `None` if none may.
+    full: Option<u32>,
 }
 
 /// Runs a relay and devices from `program`, and kills each side so often.
@@ -176,6 +184,7 @@ impl World {
             },
             met: BTreeSet::new(),
             figures: Figures::default(),
+            full: None,
         })
     }
 
@@ -184,7 +193,9 @@ impl World {
         let (number, life, line) = self.said.recv_timeout(PATIENCE)?;
         let is_alive = self.devices[number].life == life;
         let Some(line) = line else {
-            ensure!(!is_alive, "device {number} ended by itself");
+            let log = fs::read_to_string(self.devices[number].folder.join("log"))?;
+            let last = log.lines().last().unwrap_or_default();
+            ensure!(!is_alive, "device {number} ended by itself: {last}");
             return Ok(());
         };
         let line: Value = match serde_json::from_str(&line) {
@@ -194,7 +205,10 @@ impl World {
             Err(error) => return Err(error.into()),
         };
         if let Some(fault) = line.get("error") {
-            bail!("device {number} answered {fault}");
+            match &mut self.full {
+                Some(full) if fault["remedy"] == "FreeSpace" => *full += 1,
+                Some(_) | None => bail!("device {number} answered {fault}"),
+            }
         }
         if let Some(saved) = line.get("ok").filter(|ok| ok["change"].is_string()) {
             let (change, document) = (text(&saved["change"])?, text(&saved["document"])?);
@@ -374,7 +388,15 @@ impl Device {
 
 /// Starts the relay, and waits until it listens; returns where.
 fn start_relay(program: &Path, folder: &Path) -> anyhow::Result<(Child, String)> {
-    let mut process = Command::new(program)
+    let (process, line) = start_relay_by(Command::new(program), folder)?;
+    let said: Value = serde_json::from_str(&line)
+        .with_context(|| format!("the relay did not start: see {}", folder.display()))?;
+    Ok((process, text(&said["quic"])?))
+}
+
+/// Starts the relay by a command that ends in its program; returns its first line, empty if it died before.
+fn start_relay_by(mut command: Command, folder: &Path) -> anyhow::Result<(Child, String)> {
+    let mut process = command
         .args(["relay", "run", "--json", "--config"])
         .arg(folder.join("relay.toml"))
         .stdin(Stdio::null())
@@ -384,9 +406,7 @@ fn start_relay(program: &Path, folder: &Path) -> anyhow::Result<(Child, String)>
     let stdout = process.stdout.take().context("it has no standard output")?;
     let mut line = String::new();
     BufReader::new(stdout).read_line(&mut line)?;
-    let said: Value = serde_json::from_str(&line)
-        .with_context(|| format!("the relay did not start: see {}", folder.display()))?;
-    Ok((process, text(&said["quic"])?))
+    Ok((process, line))
 }
 
 /// Reads the names of all changes in a database as it lies, log and all: from a copy, by plain SQL.

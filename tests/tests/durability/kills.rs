@@ -1,7 +1,9 @@
 //! Programs killed at any moment, under load: nothing that was called saved or acknowledged is missing, as a
 //! reader sees who knows only SQL.
 
-use tests::kills::{Figures, run};
+use std::io::Write as _;
+
+use tests::kills::{Blow, DURABLE, Figures, fill, run, strike};
 
 #[test]
 fn killed_at_any_moment_no_side_has_lost_what_it_called_saved_or_acknowledged() {
@@ -20,4 +22,44 @@ fn killed_at_any_moment_no_side_has_lost_what_it_called_saved_or_acknowledged() 
     };
     assert_eq!(figures, expected);
     assert!(saved > 50 && acknowledged >= saved, "{figures:?}");
+}
+
+/// `cargo run -p tests --bin kills -- calls` does this for every call.
+#[test]
+fn a_relay_killed_or_failing_as_it_makes_durable_has_lost_nothing_it_acknowledged() {
+    let (mut killed, mut failed) = (0, 0);
+    for call in DURABLE {
+        for (blow, step, most) in [
+            (Blow::Kill, 4, 17),
+            (Blow::Fail("EIO"), 7, 15),
+            (Blow::Fail("ENOSPC"), 7, 12),
+        ] {
+            let figures = strike(tests::gridbeat(), call, blow, step, most).unwrap();
+            let lost = (
+                figures.history.lost_saved,
+                figures.history.lost_acknowledged,
+            );
+            assert_eq!(lost, (0, 0), "{call} {blow:?}: {figures:?}");
+            match blow {
+                Blow::Kill => killed += figures.met,
+                Blow::Fail(_) => failed += figures.met,
+            }
+        }
+    }
+    assert!(killed >= 4 && failed >= 3, "{killed} {failed}");
+}
+
+/// `cargo run -p tests --bin kills -- full` does this 50 times.
+#[test]
+fn a_disk_that_fills_again_and_again_costs_nothing_and_nobody_has_to_start_again() {
+    let Some(figures) = fill(tests::gridbeat(), 4, 1).unwrap() else {
+        let _ = writeln!(std::io::stderr(), "skipped: no disk may be mounted here");
+        return;
+    };
+    let lost = (
+        figures.history.lost_saved,
+        figures.history.lost_acknowledged,
+    );
+    assert_eq!(lost, (0, 0), "{figures:?}");
+    assert!(figures.met >= 2, "the disk was never full: {figures:?}");
 }

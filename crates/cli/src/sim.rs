@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use gridbeat_sim::{Death, Options, Outcome};
+use gridbeat_sim::{Death, Left, Options, Outcome};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
@@ -57,15 +57,17 @@ fn exhaust(args: &SimArgs) -> anyhow::Result<Ending> {
     let seed = args.first;
     let commits = gridbeat_sim::commits(seed);
     let began = Instant::now();
-    let sum = play(args, commits * 2, "deaths", |number| {
+    let runs = commits * Left::ALL.len() as u64;
+    let sum = play(args, runs, "deaths", |number| {
+        let place = usize::try_from(number % Left::ALL.len() as u64).unwrap_or(0);
         let death = Death {
-            commit: number / 2 + 1,
-            is_durable: number % 2 == 1,
+            commit: number / Left::ALL.len() as u64 + 1,
+            left: Left::ALL[place],
         };
         let replay = format!("the script of seed {seed} with {death:?}");
         (gridbeat_sim::run_dying(seed, death), replay)
     });
-    let (runs, violations) = (commits * 2, sum.violations);
+    let violations = sum.violations;
     let per_minute = per_minute(runs, began);
     if args.json {
         print_json(&json!({
@@ -74,7 +76,7 @@ fn exhaust(args: &SimArgs) -> anyhow::Result<Ending> {
         }))?;
     } else {
         print(&format!(
-            "seed {seed}: {commits} commits, a death before and after each: {violations} violations"
+            "seed {seed}: {commits} commits, a death that leaves nothing, all or a part of each: {violations} violations"
         ))?;
     }
     Ok(sum.ending())

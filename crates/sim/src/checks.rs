@@ -1,10 +1,12 @@
 //! What must hold after the calm: the promises of `docs/guarantees.md`, one check each.
+//!
+//! The numbers are those of the table in `docs/testing.md`, which says where each is checked.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use gridbeat_base::{ChangeHash, DocumentId, Scope};
 use gridbeat_device_core::{Device, HistoryEntry, ReadError, SyncState};
-use gridbeat_domain::IncidentView;
+use gridbeat_domain::{IncidentView, State};
 use gridbeat_relay_store::RecordFilter;
 
 use crate::world::World;
@@ -36,18 +38,23 @@ impl World {
         self.check_equal();
         self.check_grants();
         self.check_evidence();
+        self.check_quarantine();
     }
 
-    /// The relay's evidence verifies, and leaves no change without a receipt: none that was acknowledged
+    /// I7: the relay's evidence verifies, and leaves no change without a receipt: none that was acknowledged
     /// is missing from the log, and of the log there is nothing that receipts do not account for.
     fn check_evidence(&mut self) {
         let Some(store) = &self.relay.store else {
             return;
         };
         let violations = match store.audit() {
+            // I3: what no device signed is nobody's.
+            Ok(report) if report.batches_signed != report.batches => {
+                vec!["I3: a batch without a signature".to_owned()]
+            }
             Ok(report) if report.before == (0, 0) => {
                 let findings = report.findings.iter();
-                findings.map(|it| format!("evidence: {it}")).collect()
+                findings.map(|it| format!("I7: {it}")).collect()
             }
             Ok(_) => vec!["evidence: changes without a receipt".to_owned()],
             Err(error) => vec![format!("evidence: {error}")],
@@ -57,6 +64,7 @@ impl World {
         }
     }
 
+    /// I1, its first half: after the calm everybody says "in sync".
     fn check_in_sync(&mut self) {
         for node in 0..self.nodes.len() {
             let Some(core) = &self.nodes[node].core else {
@@ -73,6 +81,7 @@ impl World {
         }
     }
 
+    /// I2, at the relay: what was acknowledged is logged.
     fn check_acknowledged(&mut self) {
         let Some(store) = &self.relay.store else {
             self.violate("the relay did not come back".into());
@@ -93,7 +102,7 @@ impl World {
         }
     }
 
-    /// Every change an officer was told is saved is in the device's history, or in "not accepted",
+    /// I2, on devices, and I12: every change an officer was told is saved is in the device's history, or in "not accepted",
     /// or was made anew from its intent after a refusal.
     fn check_saved(&mut self) {
         let mut lost = Vec::new();
@@ -133,7 +142,7 @@ impl World {
         }
     }
 
-    /// All sides hold equal documents, by heads and by value.
+    /// I1: all sides hold equal documents, by heads and by value; I5: their states came about by legal steps.
     fn check_equal(&mut self) {
         let Some(store) = &self.relay.store else {
             return;
@@ -194,7 +203,7 @@ impl World {
         for row in rows.values().filter(|row| row.kind == "incident") {
             let view: Result<IncidentView, _> = serde_json::from_str(&row.fields.body);
             match view {
-                Ok(view) if view.unreadable == 0 => {}
+                Ok(view) if view.unreadable == 0 => differ.extend(illegal(&view)),
                 Ok(_) => differ.push(format!("{} has entries that cannot be read", row.document)),
                 Err(error) => differ.push(format!(
                     "the row of {} cannot be read: {error}",
@@ -207,7 +216,8 @@ impl World {
         }
     }
 
-    /// No phone holds a document outside the scopes it was enrolled for.
+    /// I4: no phone holds a document outside the scopes it was enrolled for; I3: nor a change that nobody made who
+    /// was enrolled.
     fn check_grants(&mut self) {
         let mut outside = Vec::new();
         for (number, node) in self.nodes.iter().enumerate() {
@@ -218,6 +228,14 @@ impl World {
                 if !scopes.iter().all(|scope| node.scopes.contains(scope)) {
                     outside.push(format!("device {number} holds {document} of {scopes:?}"));
                 }
+                let mut history = history(core, document).into_iter();
+                let invented = |entry: &HistoryEntry| {
+                    self.nodes.iter().all(|node| node.device != entry.author)
+                };
+                if let Some(entry) = history.find(invented) {
+                    let author = entry.author;
+                    outside.push(format!("I3: device {number} holds work of {author}"));
+                }
             }
         }
         for violation in outside {
@@ -226,8 +244,24 @@ impl World {
     }
 }
 
+/// Walks an incident's history by the table of steps: each step that counts leads from the state before it.
+fn illegal(view: &IncidentView) -> Option<String> {
+    let mut state = State::Draft;
+    for step in &view.steps {
+        let next = state.after(step.step);
+        if (next.is_some(), next.unwrap_or(state)) != (step.legal, step.state) {
+            return Some(format!(
+                "I5: {:?} led from {state:?} to {:?}",
+                step.step, step.state
+            ));
+        }
+        state = step.state;
+    }
+    (state != view.state).then(|| format!("I5: it is {:?} after {state:?}", view.state))
+}
+
 /// Reads a document's history; one that the device does not hold has none.
-fn history(core: &Device, document: DocumentId) -> Vec<HistoryEntry> {
+pub(crate) fn history(core: &Device, document: DocumentId) -> Vec<HistoryEntry> {
     match core.history(document) {
         Ok(history) => history,
         Err(ReadError::UnknownDocument { .. }) => Vec::new(),

@@ -42,6 +42,9 @@ impl World {
         self.trace
             .line(format_args!("{:?} device {node} dies", self.time));
         self.nodes[node].files.crash(torn.then_some(&mut random));
+        if self.doom.take_torn() {
+            self.nodes[node].files.tear(&mut random);
+        }
         self.nodes[node].core = None;
         self.nodes[node].wakes = None;
         if let Some(session) = self.nodes[node].session.take() {
@@ -200,6 +203,9 @@ impl World {
         {
             connection.first_flight.push(bytes.clone());
         }
+        self.step_up(session, frame, bytes.len());
+        self.remember(node, session, frame, &bytes);
+        self.overhear_up(node, frame, &bytes);
         let link = self.nodes[node].link;
         match self
             .network
@@ -222,6 +228,7 @@ impl World {
         match decode(bytes) {
             Ok(mut frame) => {
                 self.plant_in(&mut frame);
+                self.overhear_down(node, &frame);
                 self.device_do(node, |core, now| core.handle_frame(now, frame));
             }
             Err(error) => self.violate(format!("a frame of the relay does not decode: {error:?}")),
@@ -243,6 +250,7 @@ impl World {
         let Some(connection) = self.network.close(session) else {
             return;
         };
+        self.steps_end(session);
         self.trace
             .line(format_args!("{:?} {session:?} ends", self.time));
         if !connection.is_replay {
@@ -264,6 +272,7 @@ impl World {
 
     pub(crate) fn end_at_relay(&mut self, session: SessionId) {
         self.network.close(session);
+        self.steps_end(session);
         let now = self.relay_now();
         self.relay_do(|relay| relay.disconnected(now, session));
     }

@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 
 use gridbeat_base::Random;
 
+/// Bytes of a frame of the write-ahead log: a page and its head (SQLite's file format, 4.2).
+const FRAME_BYTES: u64 = 4_096 + 24;
+
 /// The folders of one database, generation after generation.
 #[derive(Debug)]
 pub(crate) struct Files {
@@ -54,6 +57,17 @@ impl Files {
                 .expect("the log was copied");
             file.write_all(&garbage)
                 .expect("the simulator's disk has room");
+        }
+    }
+
+    /// Cuts the end off the write-ahead log, as if the last frame had still been under way: what a log that ends
+    /// with a commit loses by it is that commit, and nothing before.
+    pub(crate) fn tear(&self, random: &mut Random) {
+        let log = side_file(&self.path(), "-wal");
+        if let Ok(file) = fs::OpenOptions::new().write(true).open(log) {
+            let length = file.metadata().map_or(0, |it| it.len());
+            let kept = length.saturating_sub(1 + random.below(FRAME_BYTES - 1));
+            file.set_len(kept).expect("a file can be cut");
         }
     }
 

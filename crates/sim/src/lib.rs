@@ -4,25 +4,31 @@
 //! - `world`: events in order of time; `devices` and `relay`: the two sides of it
 //! - `network`, `files`: links and disks, good and bad
 //! - `storm`: what people do and what goes wrong
-//! - `checks`: what must hold afterwards
+//! - `hostile`, `forge`: a device that turned, and the changes it forges
+//! - `again`: what was said once is said again, and changes nothing
+//! - `steps`, `checks`: what must hold at every step, and afterwards
 //!
 //! One seed is one run, the same on every machine: [`run`] twice gives the same trace. Replay a
 //! seed with `gridbeat sim --first SEED --seeds 1 --trace`. Not here: quinn and TLS, which have
-//! end-to-end tests of their own, and hostile peers.
+//! end-to-end tests of their own, and a hostile relay, which is fuzzed.
 
 mod actions;
+mod again;
 mod checks;
 mod devices;
 mod files;
+mod forge;
+mod hostile;
 mod network;
 mod node;
 mod options;
 mod relay;
+mod steps;
 mod storm;
 mod trace;
 mod world;
 
-pub use options::{Canary, Death, Faults, Options};
+pub use options::{Canary, Death, Faults, Left, Options};
 pub use world::Tally;
 
 use core::time::Duration;
@@ -67,6 +73,9 @@ pub fn run(seed: u64, options: &Options, keep_trace: bool) -> Outcome {
     world.run_until(storm);
     world.calm();
     world.run_until(storm + calm);
+    world.say_again();
+    world.run_until(storm + calm + again::ANSWERS);
+    world.check_again();
     world.check();
     Outcome {
         seed,

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gridbeat_base::{
     ChangeHash, DeviceId, DocumentId, Install, Monotonic, Now, Random, Scope, WallTime,
@@ -15,7 +15,7 @@ use gridbeat_sync_protocol::Signer;
 
 use crate::files::Files;
 use crate::network::Link;
-use crate::options::Death;
+use crate::options::{Death, Left};
 
 /// 2026-06-01T00:00:00Z: the simulated city's clocks start here.
 pub(crate) const EPOCH: WallTime = WallTime(1_780_272_000_000);
@@ -54,7 +54,7 @@ impl Fuse {
         }
         if let Some(death) = self.doom.count() {
             self.left.store(u64::MAX, Ordering::Relaxed);
-            return death.is_durable;
+            return death.left != Left::Nothing;
         }
         match left {
             0 => true,
@@ -72,25 +72,52 @@ impl Fuse {
 
 /// Counts the commits of a whole world, and lets whoever makes one of them die by it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Doom(Arc<Mutex<(u64, Option<Death>)>>);
+pub(crate) struct Doom(Arc<Mutex<Counted>>);
+
+#[derive(Debug, Default)]
+struct Counted {
+    commits: u64,
+    death: Option<Death>,
+    /// Whether the log of who died ends in the middle of its commit.
+    is_torn: bool,
+}
 
 impl Doom {
     /// Begins to count.
     pub(crate) fn arm(&self, death: Option<Death>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (0, death);
+        *self.counted() = Counted {
+            death,
+            ..Counted::default()
+        };
     }
 
     /// Returns how many commits there were since.
     pub(crate) fn commits(&self) -> u64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).0
+        self.counted().commits
+    }
+
+    /// Tells whether somebody has died whose log ends in the middle of a commit; once.
+    pub(crate) fn take_torn(&self) -> bool {
+        core::mem::take(&mut self.counted().is_torn)
+    }
+
+    /// Tells whether the commit that was just made is torn: then nobody was told of it.
+    pub(crate) fn is_torn(&self) -> bool {
+        self.counted().is_torn
+    }
+
+    fn counted(&self) -> MutexGuard<'_, Counted> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts one; returns the death it is, if it is one.
     fn count(&self) -> Option<Death> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.0 += 1;
-        let commits = state.0;
-        state.1.filter(|death| death.commit == commits)
+        let mut counted = self.counted();
+        counted.commits += 1;
+        let commits = counted.commits;
+        let death = counted.death.filter(|death| death.commit == commits)?;
+        counted.is_torn = death.left == Left::Part;
+        Some(death)
     }
 }
 

@@ -25,8 +25,24 @@ pub struct Options {
 pub struct Death {
     /// Which commit, over all devices and the relay, counted from 1 once all is set up.
     pub commit: u64,
-    /// Whether the commit reached the disk, of which nobody was told any more.
-    pub is_durable: bool,
+    /// What of it is on the disk afterwards. Nobody was told of it in any case.
+    pub left: Left,
+}
+
+/// What a death leaves of a commit.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Left {
+    /// Nothing.
+    Nothing,
+    /// All of it.
+    All,
+    /// All but the last bytes of the log, which were still being written.
+    Part,
+}
+
+impl Left {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Nothing, Self::All, Self::Part];
 }
 
 impl Default for Options {
@@ -71,6 +87,8 @@ pub struct Faults {
     pub clones: bool,
     /// A device loses the right to write in a scope.
     pub downgrades: bool,
+    /// A device turned: it pushes forged changes beside its honest ones.
+    pub hostile: bool,
 }
 
 impl Faults {
@@ -90,6 +108,7 @@ impl Faults {
             relay_restores: true,
             clones: true,
             downgrades: true,
+            hostile: true,
         }
     }
 
@@ -109,6 +128,7 @@ impl Faults {
             relay_restores: false,
             clones: false,
             downgrades: false,
+            hostile: false,
         }
     }
 }

@@ -63,6 +63,9 @@ impl World {
         let torn = self.options.faults.torn_logs && self.random.chance(300);
         let mut random = self.random.fork();
         self.relay.files.crash(torn.then_some(&mut random));
+        if self.doom.take_torn() {
+            self.relay.files.tear(&mut random);
+        }
         self.take_relay_down();
         self.after(back_after, Event::StartRelay);
     }
@@ -173,6 +176,7 @@ impl World {
             self.time,
             bytes.len()
         ));
+        self.step_down(session, frame, bytes.len());
         if let Frame::Ack(ack) = frame {
             // The relay has spoken: from here on, these may not be lost.
             let pushed = self
@@ -181,6 +185,7 @@ impl World {
                 .cloned()
                 .unwrap_or_default();
             for (change, verdict) in pushed.into_iter().zip(&ack.verdicts) {
+                self.judged(change, verdict);
                 match verdict {
                     Verdict::Accepted | Verdict::Known => {
                         if self.acknowledged.insert(change) {
@@ -218,6 +223,7 @@ impl World {
                 let now = self.relay_now();
                 self.relay_do(|relay| relay.handle_frame(now, session, frame));
             }
+            Err(_) if self.is_thiefs(session) => self.cut(session),
             Err(error) => self.violate(format!("a frame of a device does not decode: {error:?}")),
         }
     }

@@ -48,6 +48,7 @@ impl World {
             self.enrol(number, &BTreeMap::new());
             self.start_device(number);
         }
+        self.turn_a_device(device_count);
         self.doom.arm(self.options.death);
         let storm_millis = u64::try_from(self.options.storm.as_millis()).unwrap_or(u64::MAX);
         for _ in 0..self.options.actions {
@@ -119,9 +120,10 @@ impl World {
                     "{:?} device {node} saves {:?}",
                     self.time, saved.change
                 ));
-                self.nodes[node]
-                    .saved
-                    .insert((saved.document, saved.change));
+                if !self.doom.is_torn() {
+                    let saved = (saved.document, saved.change);
+                    self.nodes[node].saved.insert(saved);
+                }
             }
             Err(SaveError::DiskFull) => self.tally.full_disks += 1,
             // Not allowed in the document's state, not granted, nothing to do: nothing was saved.
@@ -361,6 +363,7 @@ pub(crate) fn swarm(random: &mut Random, options: &mut crate::Options) {
         &mut faults.relay_restores,
         &mut faults.clones,
         &mut faults.downgrades,
+        &mut faults.hostile,
     ] {
         *fault &= random.chance(700);
     }

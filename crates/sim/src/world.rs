@@ -14,10 +14,13 @@ use gridbeat_domain::Catalogue;
 use gridbeat_relay_core::{Relay, SessionId, Task, TaskId};
 use gridbeat_relay_store::SqliteStore;
 
+use crate::again::Again;
 use crate::files::Files;
+use crate::hostile::Hostile;
 use crate::network::Network;
 use crate::node::{Doom, Fuse, Node};
 use crate::options::Options;
+use crate::steps::Steps;
 use crate::trace::Trace;
 
 /// One thing that happens at a time.
@@ -83,6 +86,9 @@ pub(crate) struct World {
     pub(crate) tally: Tally,
     pub(crate) trace: Trace,
     pub(crate) doom: Doom,
+    pub(crate) hostile: Hostile,
+    pub(crate) steps: Steps,
+    pub(crate) again: Again,
     events: BTreeMap<(Duration, u64), Event>,
     next_event: u64,
 }
@@ -110,6 +116,12 @@ pub struct Tally {
     pub replays: u64,
     /// Saves that a full disk turned down.
     pub full_disks: u64,
+    /// Forged changes that a device that turned pushed.
+    pub forged: u64,
+    /// Those of them that an honest device could have made, and that were taken in.
+    pub forged_admitted: u64,
+    /// Pushes said again after the calm.
+    pub said_again: u64,
     /// Reconciliations that devices began.
     pub reconciliations: u64,
     /// Documents at the end.
@@ -147,6 +159,9 @@ impl World {
             tally: Tally::default(),
             trace: Trace::new(keep_trace),
             doom,
+            hostile: Hostile::default(),
+            steps: Steps::default(),
+            again: Again::default(),
             events: BTreeMap::new(),
             next_event: 0,
         };

@@ -1,7 +1,7 @@
 //! The simulator's own promises: good seeds are green, the same seed goes the same way, and a
 //! planted bug is caught. `gridbeat sim` runs many more seeds.
 
-use gridbeat_sim::{Canary, Death, Faults, Options, commits, run, run_dying, run_twice};
+use gridbeat_sim::{Canary, Death, Faults, Left, Options, commits, run, run_dying, run_twice};
 
 #[test]
 fn a_quiet_world_syncs_everything_it_saves() {
@@ -31,12 +31,12 @@ fn every_promise_holds_after_any_storm_and_each_seed_goes_one_way() {
 
 /// `gridbeat sim --exhaustive` does this for every commit.
 #[test]
-fn whoever_dies_at_a_commit_has_lost_nothing_whether_it_was_durable_or_not() {
+fn whoever_dies_at_a_commit_has_lost_nothing_whatever_is_left_of_it() {
     let commits = commits(1);
     assert!(commits > 100, "{commits}");
     for commit in (1..=commits).step_by(23) {
-        for is_durable in [false, true] {
-            let death = Death { commit, is_durable };
+        for left in Left::ALL {
+            let death = Death { commit, left };
             let outcome = run_dying(1, death);
             assert_eq!(outcome.violations, [] as [String; 0], "{death:?}");
             let tally = outcome.tally;

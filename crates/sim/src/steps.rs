@@ -1,0 +1,157 @@
+//! What must hold at every step, seen from outside: on the frames that pass between devices and the relay.
+//!
+//! The numbers are those of the table in `docs/testing.md`. Not here: what must hold at the end (`checks`).
+
+use std::collections::BTreeMap;
+
+use gridbeat_base::Scope;
+use gridbeat_relay_core::SessionId;
+use gridbeat_sync_protocol::{Entry, Frame, limits};
+
+use crate::world::World;
+
+/// What passed in one session.
+#[derive(Debug, Default)]
+struct Passed {
+    /// Bytes of each push that is not acknowledged.
+    pushes: BTreeMap<u64, usize>,
+    scopes: BTreeMap<Scope, PassedScope>,
+}
+
+#[derive(Debug, Default)]
+struct PassedScope {
+    /// The number that the next entry of the feed must have; `None` if any may come.
+    next: Option<u64>,
+    /// Bytes of each feed frame by its last entry, until it is applied.
+    out: BTreeMap<u64, usize>,
+    applied: u64,
+}
+
+/// What passed in every session.
+#[derive(Debug, Default)]
+pub(crate) struct Steps {
+    sessions: BTreeMap<SessionId, Passed>,
+}
+
+impl Steps {
+    /// Looks at a frame that a device sent. Returns what does not hold.
+    fn up(&mut self, session: SessionId, frame: &Frame, bytes: usize) -> Option<String> {
+        let passed = self.sessions.entry(session).or_default();
+        match frame {
+            Frame::Push(push) => {
+                passed.pushes.insert(push.number, bytes);
+                let out: usize = passed.pushes.values().sum();
+                let count = passed.pushes.len() as u64;
+                let over = count > limits::PUSHES_OUT_MAX
+                    || out > limits::PUSH_WINDOW_BYTES + limits::PUSH_WEIGHT_MAX;
+                over.then(|| format!("I10: {count} pushes of {out} bytes are out"))
+            }
+            Frame::Applied(applied) => {
+                let scope = passed.scopes.entry(applied.scope.clone()).or_default();
+                let back = applied.seq < scope.applied;
+                let was = core::mem::replace(&mut scope.applied, applied.seq);
+                scope.out.retain(|last, _| *last > applied.seq);
+                back.then(|| format!("I11: {} was applied, then {}", was, applied.seq))
+            }
+            Frame::Reconcile(it) => {
+                passed
+                    .scopes
+                    .insert(it.scope.clone(), PassedScope::default());
+                None
+            }
+            Frame::Hello(_)
+            | Frame::Welcome(_)
+            | Frame::Ack(_)
+            | Frame::Feed(_)
+            | Frame::Compare(_)
+            | Frame::Compared(_)
+            | Frame::Close(_) => None,
+        }
+    }
+
+    /// Looks at a frame that the relay sent. Returns what does not hold.
+    fn down(&mut self, session: SessionId, frame: &Frame, bytes: usize) -> Option<String> {
+        let passed = self.sessions.entry(session).or_default();
+        match frame {
+            Frame::Ack(ack) => {
+                passed.pushes.remove(&ack.number);
+                None
+            }
+            Frame::Feed(feed) => {
+                let entries = feed.entries.iter().map(|entry| match entry {
+                    Entry::Own { count } => *count,
+                    Entry::Attach { .. } | Entry::Detach { .. } | Entry::Change { .. } => 1,
+                });
+                let end = feed.first_seq + entries.sum::<u64>();
+                let scope = passed.scopes.entry(feed.scope.clone()).or_default();
+                let due = scope.next.replace(end);
+                scope.out.insert(end - 1, bytes);
+                let out: usize = scope.out.values().sum();
+                if due.is_some_and(|due| due != feed.first_seq) {
+                    let first = feed.first_seq;
+                    return Some(format!("I11: entry {first} was fed where {due:?} was due"));
+                }
+                let max = limits::FEED_WINDOW_BYTES + limits::FEED_WEIGHT_MAX;
+                (out > max).then(|| format!("I10: {out} bytes of a feed are out"))
+            }
+            Frame::Reconcile(it) => {
+                passed
+                    .scopes
+                    .insert(it.scope.clone(), PassedScope::default());
+                None
+            }
+            Frame::Hello(_)
+            | Frame::Welcome(_)
+            | Frame::Push(_)
+            | Frame::Applied(_)
+            | Frame::Compare(_)
+            | Frame::Compared(_)
+            | Frame::Close(_) => None,
+        }
+    }
+}
+
+/// The scope whose documents a frame brings down.
+const fn brings(frame: &Frame) -> Option<&Scope> {
+    match frame {
+        Frame::Feed(feed) => Some(&feed.scope),
+        Frame::Compared(compared) => Some(&compared.scope),
+        Frame::Hello(_)
+        | Frame::Welcome(_)
+        | Frame::Push(_)
+        | Frame::Ack(_)
+        | Frame::Applied(_)
+        | Frame::Reconcile(_)
+        | Frame::Compare(_)
+        | Frame::Close(_) => None,
+    }
+}
+
+impl World {
+    /// Looks at a frame of a device's.
+    pub(crate) fn step_up(&mut self, session: SessionId, frame: &Frame, bytes: usize) {
+        if let Some(what) = self.steps.up(session, frame, bytes) {
+            self.violate(format!("{session:?}: {what}"));
+        }
+    }
+
+    /// Looks at a frame of the relay's.
+    pub(crate) fn step_down(&mut self, session: SessionId, frame: &Frame, bytes: usize) {
+        let Some(connection) = self.network.get(session) else {
+            return;
+        };
+        let scopes = &self.nodes[connection.node].scopes;
+        let outside = brings(frame).filter(|scope| !scopes.contains(scope));
+        if let Some(what) = self.steps.down(session, frame, bytes) {
+            self.violate(format!("{session:?}: {what}"));
+        }
+        if let Some(scope) = outside {
+            self.violate(format!("I4: {session:?} is sent documents of {scope}"));
+        }
+    }
+
+    /// Forgets a session that has ended.
+    pub(crate) fn steps_end(&mut self, session: SessionId) {
+        self.steps.sessions.remove(&session);
+    }
+}

@@ -23,6 +23,8 @@ pub(crate) fn start_log(option: Option<&str>) -> anyhow::Result<()> {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(false)
+        // A line that finds no room on a full disk is lost; to complain about it there would end the process.
+        .log_internal_errors(false)
         .init();
     Ok(())
 }

@@ -182,7 +182,8 @@ impl Town {
                     device::Output::Send { .. }
                     | device::Output::Close(_)
                     | device::Output::Changed { .. }
-                    | device::Output::State(_),
+                    | device::Output::State(_)
+                    | device::Output::Leave(_),
                     _,
                 ) => {}
             }

@@ -321,7 +321,7 @@ pub(crate) fn read_seal(from: &mut Reader<'_>) -> Result<Seal, DecodeError> {
     })
 }
 
-fn read_suite(from: &mut Reader<'_>) -> Result<(), DecodeError> {
+pub(crate) fn read_suite(from: &mut Reader<'_>) -> Result<(), DecodeError> {
     let suite = from.uint()?;
     // PROTOCOL 2.3: what a suite that the reader does not know has signed cannot be skipped.
     if suite == SUITE {

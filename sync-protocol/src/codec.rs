@@ -14,8 +14,8 @@ use crate::limits::{
 use crate::wire::{Reader, Writer, check_count, number};
 use crate::{
     Ack, Applied, Close, Compare, CompareDocument, Compared, DecodeError, Feed, Frame, FrameKind,
-    Grant, Hello, Push, Reason, Reconcile, ScopeGreeting, ScopeMark, Verdict, Versions, Welcome,
-    batch, body, pack,
+    Grant, Hello, Noted, Push, Reason, Reconcile, RemovalHash, ScopeGreeting, ScopeMark, Verdict,
+    Versions, Welcome, batch, body, leave, pack,
 };
 
 /// Kinds of verdicts on the wire. A run of accepted changes is a bare number.
@@ -81,6 +81,11 @@ pub fn encode(frame: &Frame) -> Vec<u8> {
             write_reason(&mut out, &close.reason);
             out.uint(u64::from(close.retry_after_s));
         }
+        Frame::Notice(notice) => leave::write_notice(out.array(4).uint(kind), notice),
+        Frame::Removed(removed) => leave::write_removed(out.array(3).uint(kind), removed),
+        Frame::Noted(noted) => {
+            out.array(2).uint(kind).bytes(noted.removal.bytes());
+        }
     }
     out.into_bytes()
 }
@@ -107,6 +112,12 @@ pub fn decode(bytes: &[u8]) -> Result<Frame, DecodeError> {
             FrameKind::Compare => (3, Frame::Compare(read_compare(from)?)),
             FrameKind::Compared => (5, Frame::Compared(read_compared(from)?)),
             FrameKind::Close => (2, Frame::Close(read_close(from)?)),
+            FrameKind::Notice => (3, Frame::Notice(leave::read_notice(from)?)),
+            FrameKind::Removed => (2, Frame::Removed(leave::read_removed(from)?)),
+            FrameKind::Noted => {
+                let removal = RemovalHash::from_bytes(from.fixed()?);
+                (1, Frame::Noted(Noted { removal }))
+            }
         })
     })?;
     from.end()?;
@@ -124,7 +135,10 @@ const fn bytes_max(kind: FrameKind) -> usize {
         | FrameKind::Applied
         | FrameKind::Reconcile
         | FrameKind::Compare
-        | FrameKind::Close => FRAME_BYTES_MAX,
+        | FrameKind::Close
+        | FrameKind::Notice
+        | FrameKind::Removed
+        | FrameKind::Noted => FRAME_BYTES_MAX,
     }
 }
 
@@ -147,6 +161,9 @@ const fn number_of(kind: FrameKind) -> u64 {
         FrameKind::Compare => 7,
         FrameKind::Compared => 8,
         FrameKind::Close => 9,
+        FrameKind::Notice => 10,
+        FrameKind::Removed => 11,
+        FrameKind::Noted => 12,
     }
 }
 
@@ -162,6 +179,9 @@ const fn kind_of(number: u64) -> Option<FrameKind> {
         7 => FrameKind::Compare,
         8 => FrameKind::Compared,
         9 => FrameKind::Close,
+        10 => FrameKind::Notice,
+        11 => FrameKind::Removed,
+        12 => FrameKind::Noted,
         _ => return None,
     })
 }

@@ -25,7 +25,8 @@ use crate::limits::{
 };
 use crate::{
     Ack, Applied, Close, CloseReason, Compare, CompareDocument, Compared, Feed, Frame, Grant,
-    Hello, Push, PushDocument, Reconcile, RelayMisbehaved, Seal, SessionError, Verdict, Welcome,
+    Hello, Notice, Push, PushDocument, Reconcile, RelayMisbehaved, RemovalHash, Removed, Seal,
+    SessionError, VERSION_OF_LEAVING, Verdict, Welcome,
 };
 
 /// What a device's session takes in.
@@ -89,6 +90,10 @@ pub enum DeviceOutput {
         /// The device's cursor from here on.
         cursor: u64,
     },
+    /// The device is leaving a scope, or everything.
+    Noticed(Notice),
+    /// The relay has kept the statement of removal that was out.
+    Noted(RemovalHash),
     /// The session is over. Always the last output.
     Closed(CloseReason),
 }
@@ -102,7 +107,9 @@ enum State {
         hello: Hello,
     },
     /// Both may send.
-    Live,
+    Live {
+        version: u16,
+    },
     Ended,
 }
 
@@ -122,6 +129,8 @@ pub struct DeviceSession {
     /// The number of the newest push.
     pushed: u64,
     scopes: BTreeMap<Scope, DeviceScope>,
+    /// The statement of removal without an acknowledgement.
+    removal: Option<RemovalHash>,
     outputs: VecDeque<DeviceOutput>,
 }
 
@@ -133,6 +142,7 @@ impl DeviceSession {
             pushes: BTreeMap::new(),
             pushed: 0,
             scopes: BTreeMap::new(),
+            removal: None,
             outputs: VecDeque::new(),
         }
     }
@@ -329,6 +339,32 @@ impl DeviceSession {
         scope.is_some_and(|scope| scope.standing == Standing::Apart)
     }
 
+    /// Returns whether the session's version speaks of leaving; `false` before the relay's greeting.
+    pub const fn speaks_of_leaving(&self) -> bool {
+        matches!(self.state, State::Live { version } if version >= VERSION_OF_LEAVING)
+    }
+
+    /// Returns whether a statement of removal may go out.
+    pub const fn can_remove(&self) -> bool {
+        self.speaks_of_leaving() && self.removal.is_none()
+    }
+
+    /// Sends a statement of removal. [`DeviceOutput::Noted`] says when the relay has kept it.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::Full`] if [`Self::can_remove`] is false; [`SessionError::NotOpen`].
+    pub fn removed(&mut self, removed: Removed) -> Result<(), SessionError> {
+        self.check_open()?;
+        // PROTOCOL 4.13: one is out at a time.
+        if !self.can_remove() {
+            return Err(SessionError::Full);
+        }
+        self.removal = Some(RemovalHash::of(&removed.statement));
+        self.send(Lane::Control, Frame::Removed(removed));
+        Ok(())
+    }
+
     /// Ends the session, in words.
     pub fn close(&mut self, close: Close) {
         if !matches!(self.state, State::Ended) {
@@ -365,7 +401,7 @@ impl DeviceSession {
     pub const fn next_deadline(&self) -> Option<Monotonic> {
         match &self.state {
             State::Greeting { deadline, .. } => Some(*deadline),
-            State::Idle | State::Live | State::Ended => None,
+            State::Idle | State::Live { .. } | State::Ended => None,
         }
     }
 
@@ -374,7 +410,7 @@ impl DeviceSession {
             State::Greeting { deadline, .. } if *deadline <= now => {
                 Err(SessionError::GreetingTimedOut)
             }
-            State::Idle | State::Greeting { .. } | State::Live | State::Ended => Ok(()),
+            State::Idle | State::Greeting { .. } | State::Live { .. } | State::Ended => Ok(()),
         }
     }
 
@@ -382,28 +418,57 @@ impl DeviceSession {
         let kind = frame.kind();
         match (&self.state, frame) {
             (State::Idle | State::Ended, _) => Ok(()),
-            (_, Frame::Hello(_) | Frame::Push(_) | Frame::Applied(_) | Frame::Compare(_)) => {
-                Err(RelayMisbehaved::NotForDevice(kind).into())
-            }
+            (
+                _,
+                Frame::Hello(_)
+                | Frame::Push(_)
+                | Frame::Applied(_)
+                | Frame::Compare(_)
+                | Frame::Removed(_),
+            ) => Err(RelayMisbehaved::NotForDevice(kind).into()),
             (_, Frame::Close(close)) => {
                 self.end(CloseReason::Peer(close));
                 Ok(())
             }
             (_, Frame::Feed(feed)) => self.handle_feed(feed),
             (State::Greeting { .. }, Frame::Welcome(welcome)) => self.handle_welcome(welcome),
-            (State::Live, Frame::Welcome(_)) => Err(RelayMisbehaved::WelcomedTwice.into()),
-            (State::Greeting { .. }, Frame::Ack(_) | Frame::Reconcile(_) | Frame::Compared(_)) => {
+            (State::Live { .. }, Frame::Welcome(_)) => Err(RelayMisbehaved::WelcomedTwice.into()),
+            (
+                State::Greeting { .. },
+                Frame::Ack(_)
+                | Frame::Reconcile(_)
+                | Frame::Compared(_)
+                | Frame::Notice(_)
+                | Frame::Noted(_),
+            ) => {
                 // PROTOCOL 3.3: the relay's greeting comes first on the control stream.
                 Err(RelayMisbehaved::NotWelcomed(kind).into())
             }
-            (State::Live, Frame::Ack(ack)) => self.handle_ack(ack),
-            (State::Live, Frame::Reconcile(reconcile)) => self.handle_reconcile(reconcile),
-            (State::Live, Frame::Compared(compared)) => self.handle_compared(compared),
+            (State::Live { .. }, Frame::Ack(ack)) => self.handle_ack(ack),
+            (State::Live { .. }, Frame::Reconcile(reconcile)) => self.handle_reconcile(reconcile),
+            (State::Live { .. }, Frame::Compared(compared)) => self.handle_compared(compared),
+            // PROTOCOL 9.1: a frame is sent only in sessions of its version.
+            (State::Live { version }, Frame::Notice(_) | Frame::Noted(_))
+                if *version < VERSION_OF_LEAVING =>
+            {
+                Err(RelayMisbehaved::LaterVersion(kind).into())
+            }
+            (State::Live { .. }, Frame::Notice(notice)) => self.handle_notice(notice),
+            (State::Live { .. }, Frame::Noted(noted)) => {
+                // PROTOCOL 4.14: an acknowledgement names the removal that is out.
+                self.removal
+                    .take_if(|removal| *removal == noted.removal)
+                    .ok_or(RelayMisbehaved::NotedUnsent)?;
+                self.outputs.push_back(DeviceOutput::Noted(noted.removal));
+                Ok(())
+            }
         }
     }
 
     fn handle_welcome(&mut self, welcome: Welcome) -> Result<(), SessionError> {
-        let State::Greeting { hello, .. } = std::mem::replace(&mut self.state, State::Live) else {
+        let version = welcome.version;
+        let before = std::mem::replace(&mut self.state, State::Live { version });
+        let State::Greeting { hello, .. } = before else {
             unreachable!("called in that state alone");
         };
         // PROTOCOL 3.2: the version is one of those offered.
@@ -436,6 +501,20 @@ impl DeviceSession {
         }
         self.outputs.push_back(DeviceOutput::Welcomed(welcome));
         self.release_early()
+    }
+
+    fn handle_notice(&mut self, notice: Notice) -> Result<(), SessionError> {
+        let mut scopes = self.scopes.iter();
+        let is_granted = scopes.any(|(name, scope)| {
+            scope.standing != Standing::NotGranted
+                && notice.scope.as_ref().is_none_or(|scope| scope == name)
+        });
+        // PROTOCOL 4.12: what is left is not granted.
+        if is_granted {
+            return Err(RelayMisbehaved::NoticeGranted.into());
+        }
+        self.outputs.push_back(DeviceOutput::Noticed(notice));
+        Ok(())
     }
 
     /// Deals with the feed frames that overtook the relay's greeting.
@@ -555,7 +634,7 @@ impl DeviceSession {
     }
 
     const fn is_open(&self) -> bool {
-        matches!(self.state, State::Greeting { .. } | State::Live)
+        matches!(self.state, State::Greeting { .. } | State::Live { .. })
     }
 
     const fn check_open(&self) -> Result<(), SessionError> {
@@ -567,7 +646,7 @@ impl DeviceSession {
     }
 
     fn live_scope(&mut self, scope: &Scope) -> Result<&mut DeviceScope, SessionError> {
-        if !matches!(self.state, State::Live) {
+        if !matches!(self.state, State::Live { .. }) {
             return Err(SessionError::NotOpen);
         }
         let found = self.scopes.get_mut(scope);
@@ -595,7 +674,7 @@ impl std::fmt::Debug for DeviceSession {
         let state = match self.state {
             State::Idle => "idle",
             State::Greeting { .. } => "greeting",
-            State::Live => "live",
+            State::Live { .. } => "live",
             State::Ended => "ended",
         };
         f.debug_struct("DeviceSession")

@@ -7,7 +7,7 @@ use gridbeat_base::{
     ChangeHash, DeviceId, Digest, DocumentId, Hlc, Incarnation, Install, Scope, WallTime,
 };
 
-use crate::Seal;
+use crate::{Noted, Notice, Removed, Seal};
 
 /// One message between a device and a relay.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -32,6 +32,12 @@ pub enum Frame {
     Compared(Compared),
     /// The sender ends the session, and says why.
     Close(Close),
+    /// The relay says that the device is leaving a scope, or everything. Since version 2.
+    Notice(Notice),
+    /// The device states what it has removed. Since version 2.
+    Removed(Removed),
+    /// The relay has kept such a statement. Since version 2.
+    Noted(Noted),
 }
 
 /// The device's greeting.
@@ -366,6 +372,12 @@ pub enum FrameKind {
     Compared,
     /// [`Frame::Close`]
     Close,
+    /// [`Frame::Notice`]
+    Notice,
+    /// [`Frame::Removed`]
+    Removed,
+    /// [`Frame::Noted`]
+    Noted,
 }
 
 impl FrameKind {
@@ -390,6 +402,9 @@ impl Frame {
             Self::Compare(_) => FrameKind::Compare,
             Self::Compared(_) => FrameKind::Compared,
             Self::Close(_) => FrameKind::Close,
+            Self::Notice(_) => FrameKind::Notice,
+            Self::Removed(_) => FrameKind::Removed,
+            Self::Noted(_) => FrameKind::Noted,
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! - `frame`: every frame in one enum
 //! - `batch`, `key`: what a device signs of each push, and by which keys
+//! - `leave`: the notice of leaving, and the signed statement of what was removed
 //! - `codec`, `body`, `pack`, `wire`: the bytes of frames, made and read there alone
 //! - `reader`: frames on a stream that carries many
 //! - `device_session`, `device_scope`: the device's end of a session
@@ -25,6 +26,7 @@ mod device_session;
 mod error;
 mod frame;
 mod key;
+mod leave;
 pub mod limits;
 mod misbehaved;
 mod pack;
@@ -51,8 +53,9 @@ pub use frame::{
     Reconcile, ScopeGreeting, ScopeMark, Verdict, Versions, Welcome,
 };
 pub use key::{PublicKey, SIGNATURE_BYTES, SUITE, Signature, Signer};
+pub use leave::{Noted, Notice, RemovalHash, RemovalProof, RemovalStatement, Removed};
 pub use misbehaved::{DeviceMisbehaved, RelayMisbehaved};
 pub use reader::{FrameReader, write_prefixed};
 pub use reconcile::{Item, ReconcileError, Reconciler, Step, respond};
 pub use relay_session::{RelayInput, RelayOutput, RelaySession};
-pub use version::{ALPN, VERSION_NEWEST, VERSION_OLDEST};
+pub use version::{ALPN, VERSION_NEWEST, VERSION_OF_LEAVING, VERSION_OLDEST};

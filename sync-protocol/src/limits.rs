@@ -108,5 +108,8 @@ pub const COMPARE_DOCUMENTS_MAX: usize = 200;
 /// largest document has 5,000.
 pub const COMPARE_CHANGES_MAX: usize = 6_000;
 
+/// Largest statement of a removal, in bytes: twice what the longest scope and the largest numbers take.
+pub const REMOVAL_BYTES_MAX: usize = 512;
+
 /// Bytes of a frame beside its pack, at most: a scope's name, numbers, a digest. Rounded up.
 const FRAME_HEAD_BYTES: usize = 1024;

@@ -96,6 +96,15 @@ pub enum RelayMisbehaved {
     /// It called an answer the last while documents are missing, or before we asked for the last.
     #[error("a comparison of scope {0} that ends too early")]
     ComparedTooShort(Scope),
+    /// It sent a frame of a later version than the session's.
+    #[error("a {0:?} frame in a session of an earlier version")]
+    LaterVersion(FrameKind),
+    /// It gave notice of a scope that it granted in this session, or of everything while it granted any.
+    #[error("a notice of what is granted")]
+    NoticeGranted,
+    /// It acknowledged a removal that is not out.
+    #[error("a removal was acknowledged but is not out")]
+    NotedUnsent,
 }
 
 codes!(RelayMisbehaved {
@@ -117,6 +126,9 @@ codes!(RelayMisbehaved {
     Self::ComparedUnasked(_) => "compared_unasked",
     Self::ComparedDocument(_) => "compared_document",
     Self::ComparedTooShort(_) => "compared_too_short",
+    Self::LaterVersion(_) => "later_version",
+    Self::NoticeGranted => "notice_granted",
+    Self::NotedUnsent => "noted_unsent",
 });
 
 /// A rule that the device broke.
@@ -217,6 +229,19 @@ pub enum DeviceMisbehaved {
     /// A comparison names a document twice, or none though it is not the last.
     #[error("a comparison of scope {0} with a document twice, or with none")]
     CompareContent(Scope),
+    /// It sent a frame of a later version than the session's.
+    #[error("a {0:?} frame in a session of an earlier version")]
+    LaterVersion(FrameKind),
+    /// A statement of removal cannot be read, or is another device's.
+    #[error("a removal that is no statement of this device")]
+    RemovedContent,
+    /// A statement of removal does not have the signature of the device's certified key, or has one
+    /// without such a key.
+    #[error("a removal without the signature of the device's certified key")]
+    RemovedSignature,
+    /// It sent the next statement of removal before the answer to the last.
+    #[error("a removal before the last was acknowledged")]
+    RemovedTooSoon,
 }
 
 codes!(DeviceMisbehaved {
@@ -242,4 +267,8 @@ codes!(DeviceMisbehaved {
     Self::CompareUnreconciled(_) => "compare_unreconciled",
     Self::CompareTooSoon(_) => "compare_too_soon",
     Self::CompareContent(_) => "compare_content",
+    Self::LaterVersion(_) => "later_version",
+    Self::RemovedContent => "removed_content",
+    Self::RemovedSignature => "removed_signature",
+    Self::RemovedTooSoon => "removed_too_soon",
 });

@@ -23,8 +23,9 @@ use crate::relay_pushes::RelayPushes;
 use crate::relay_scope::RelayScope;
 use crate::{
     Ack, Applied, BatchProof, BatchStatement, Close, CloseReason, Compare, Compared,
-    DeviceMisbehaved, Feed, Frame, Grant, Hello, PublicKey, Push, PushDocument, Reconcile,
-    ScopeGreeting, SessionError, Versions, Welcome,
+    DeviceMisbehaved, Feed, Frame, FrameKind, Grant, Hello, Noted, Notice, PublicKey, Push,
+    PushDocument, Reconcile, RemovalHash, RemovalProof, Removed, ScopeGreeting, SessionError,
+    VERSION_OF_LEAVING, Versions, Welcome,
 };
 
 /// What a relay's session takes in.
@@ -77,6 +78,8 @@ pub enum RelayOutput {
     },
     /// Documents to compare. Answer by [`RelaySession::compared`], in one or several frames.
     Compare(Compare),
+    /// What the device has removed. Answer by [`RelaySession::noted`], after its commit.
+    Removed(Box<RemovalProof>),
     /// The session is over. Always the last output.
     Closed(CloseReason),
 }
@@ -94,6 +97,7 @@ enum State {
     /// Both may send.
     Live {
         install: Install,
+        version: u16,
     },
     Ended,
 }
@@ -108,6 +112,8 @@ pub struct RelaySession {
     pushes: RelayPushes,
     /// The scopes granted at the welcome.
     scopes: BTreeMap<Scope, RelayScope>,
+    /// The statement of removal that waits for our answer.
+    removal: Option<RemovalHash>,
     outputs: VecDeque<RelayOutput>,
 }
 
@@ -123,6 +129,7 @@ impl RelaySession {
             },
             pushes: RelayPushes::default(),
             scopes: BTreeMap::new(),
+            removal: None,
             outputs: VecDeque::new(),
         }
     }
@@ -167,15 +174,16 @@ impl RelaySession {
             }
         }
         assert!(hello.scopes.len() <= scopes.len(), "each scope is answered");
+        let version = *version;
         let welcome = Welcome {
-            version: *version,
+            version,
             incarnation,
             time,
             scopes,
         };
         let install = hello.install;
         self.scopes = granted;
-        self.state = State::Live { install };
+        self.state = State::Live { install, version };
         self.send(Lane::Control, Frame::Welcome(welcome));
         let result = self.release_pushes();
         self.end_if_failed(result)
@@ -313,6 +321,56 @@ impl RelaySession {
         Ok(())
     }
 
+    /// Returns whether the session's version speaks of leaving; `false` before the device's greeting.
+    pub const fn speaks_of_leaving(&self) -> bool {
+        match self.state {
+            State::Greeted { version, .. } | State::Live { version, .. } => {
+                version >= VERSION_OF_LEAVING
+            }
+            State::Greeting { .. } | State::Ended => false,
+        }
+    }
+
+    /// Tells the device that it is leaving what is not granted in this session.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::NotOpen`] if the session has ended meanwhile, or is of a version without this.
+    ///
+    /// # Panics
+    ///
+    /// If the scope is granted, or any is for a notice of everything.
+    pub fn notice(&mut self, notice: Notice) -> Result<(), SessionError> {
+        self.check_live()?;
+        if !self.speaks_of_leaving() {
+            return Err(SessionError::NotOpen);
+        }
+        let is_granted = match &notice.scope {
+            Some(scope) => self.scopes.contains_key(scope),
+            None => !self.scopes.is_empty(),
+        };
+        assert!(!is_granted, "what is left is not granted");
+        self.send(Lane::Control, Frame::Notice(notice));
+        Ok(())
+    }
+
+    /// Answers a statement of removal, after the commit that keeps it.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::NotOpen`] if the session has ended meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// If it does not wait for an answer.
+    pub fn noted(&mut self, removal: RemovalHash) -> Result<(), SessionError> {
+        self.check_live()?;
+        let due = self.removal.take();
+        assert_eq!(due, Some(removal), "one answer for each that came out");
+        self.send(Lane::Control, Frame::Noted(Noted { removal }));
+        Ok(())
+    }
+
     /// Ends the session, in words.
     pub fn close(&mut self, close: Close) {
         if !matches!(self.state, State::Ended) {
@@ -362,9 +420,15 @@ impl RelaySession {
         let kind = frame.kind();
         match (&self.state, frame) {
             (State::Ended, _) => Ok(()),
-            (_, Frame::Welcome(_) | Frame::Ack(_) | Frame::Feed(_) | Frame::Compared(_)) => {
-                Err(DeviceMisbehaved::NotForRelay(kind).into())
-            }
+            (
+                _,
+                Frame::Welcome(_)
+                | Frame::Ack(_)
+                | Frame::Feed(_)
+                | Frame::Compared(_)
+                | Frame::Notice(_)
+                | Frame::Noted(_),
+            ) => Err(DeviceMisbehaved::NotForRelay(kind).into()),
             (_, Frame::Push(push)) => {
                 // PROTOCOL 3.3: a push may overtake the greeting, on another stream; it waits.
                 self.pushes.accept(push)?;
@@ -376,14 +440,18 @@ impl RelaySession {
             }
             (
                 State::Greeting { .. },
-                Frame::Applied(_) | Frame::Reconcile(_) | Frame::Compare(_) | Frame::Close(_),
+                Frame::Applied(_)
+                | Frame::Reconcile(_)
+                | Frame::Compare(_)
+                | Frame::Removed(_)
+                | Frame::Close(_),
             ) => {
                 // PROTOCOL 3.1: the device's greeting comes first on the control stream.
                 Err(DeviceMisbehaved::NotGreeted(kind).into())
             }
             (
                 State::Greeted { .. },
-                Frame::Applied(_) | Frame::Reconcile(_) | Frame::Compare(_),
+                Frame::Applied(_) | Frame::Reconcile(_) | Frame::Compare(_) | Frame::Removed(_),
             ) => Err(DeviceMisbehaved::TooEarly(kind).into()),
             (State::Greeted { .. } | State::Live { .. }, Frame::Close(close)) => {
                 self.end(CloseReason::Peer(close));
@@ -392,6 +460,7 @@ impl RelaySession {
             (State::Live { .. }, Frame::Applied(applied)) => self.handle_applied(applied),
             (State::Live { .. }, Frame::Reconcile(reconcile)) => self.handle_reconcile(reconcile),
             (State::Live { .. }, Frame::Compare(compare)) => self.handle_compare(compare),
+            (State::Live { .. }, Frame::Removed(removed)) => self.handle_removed(removed),
         }
     }
 
@@ -451,9 +520,40 @@ impl RelaySession {
         Ok(())
     }
 
+    fn handle_removed(&mut self, removed: Removed) -> Result<(), SessionError> {
+        // PROTOCOL 9.1: a frame is sent only in sessions of its version.
+        if !self.speaks_of_leaving() {
+            return Err(DeviceMisbehaved::LaterVersion(FrameKind::Removed).into());
+        }
+        // PROTOCOL 4.13: one is out at a time, the device's own, signed by its certified key.
+        if self.removal.is_some() {
+            return Err(DeviceMisbehaved::RemovedTooSoon.into());
+        }
+        let Removed {
+            statement,
+            signature,
+        } = removed;
+        let read = RemovalProof::of_bytes(statement, None);
+        let proof = read.filter(|proof| proof.statement.device == self.device);
+        let proof = proof.ok_or(DeviceMisbehaved::RemovedContent)?;
+        let signed = match (self.key, signature) {
+            (Some(key), Some(signature)) => Some((key, signature)),
+            (None, None) => None,
+            (Some(_), None) | (None, Some(_)) => {
+                return Err(DeviceMisbehaved::RemovedSignature.into());
+            }
+        };
+        let proof = RemovalProof::of_bytes(proof.bytes, signed);
+        let proof = proof.ok_or(DeviceMisbehaved::RemovedSignature)?;
+        self.removal = Some(proof.hash);
+        self.outputs
+            .push_back(RelayOutput::Removed(Box::new(proof)));
+        Ok(())
+    }
+
     /// Hands on every push whose turn it is, once the device has greeted and was welcomed.
     fn release_pushes(&mut self) -> Result<(), SessionError> {
-        let State::Live { install } = self.state else {
+        let State::Live { install, .. } = self.state else {
             return Ok(());
         };
         while let Some(push) = self.pushes.release() {

@@ -3,10 +3,13 @@
 use crate::Versions;
 
 /// The newest version this program speaks.
-pub const VERSION_NEWEST: u16 = 1;
+pub const VERSION_NEWEST: u16 = 2;
 
 /// The oldest version this program speaks.
 pub const VERSION_OLDEST: u16 = 1;
+
+/// The version from which on leaving is spoken of: notices, removals and their acknowledgements.
+pub const VERSION_OF_LEAVING: u16 = 2;
 
 /// The name of the protocol in TLS's application-layer negotiation (ALPN).
 pub const ALPN: &[u8] = b"gridbeat/1";

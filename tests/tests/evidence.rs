@@ -32,6 +32,11 @@ fn a_days_work() -> World {
     world.report(2, "路面积水");
     world.note(0, first.document, "请尽快处理");
     world.settle();
+    for place in [1, 2] {
+        world.grant(place, &[&crate::pump::scope(), &other_scope()]);
+        world.sync_all();
+        world.grant(place, &[&crate::pump::scope()]);
+    }
     world.sync_all();
     world.assert_all_in_sync();
     world
@@ -48,6 +53,7 @@ fn everything_in_the_log_has_its_devices_signature_and_the_relays_receipt() {
     assert!(report.changes >= 6 && report.entries > report.changes);
     assert!(report.receipts > report.batches);
     assert_eq!((report.segments.len(), report.notes.len()), (1, 0));
+    assert_eq!(report.removals, 2);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! - `end_to_end`: real devices, a real relay and real sockets
 //! - `evidence`: who pushed what is proven, and no edit of a relay's file goes unnoticed
 //! - `hostile`: what a hostile device or relay sends harms nobody else
+//! - `leaving`: who loses a grant hands over what he saved, keeps nothing else, and signs for it
 //! - `lessons`: what users of other systems suffered does not happen here
 //! - `privacy`: no name, text or place reaches a log line
 //! - `pump`: devices and a relay in one process, carried by hand; what the above share
@@ -22,6 +23,8 @@ mod end_to_end;
 mod evidence;
 #[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod leaving;
 #[cfg(test)]
 mod lessons;
 #[cfg(test)]

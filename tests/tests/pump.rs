@@ -216,12 +216,31 @@ impl World {
             for place in 0..self.seats.len() {
                 moved |= self.carry_up(place);
                 moved |= self.carry_down(place, usize::MAX);
+                moved |= self.wake(place);
             }
             if !moved {
                 return;
             }
         }
         panic!("it never comes to rest");
+    }
+
+    /// Lets a device do what is due.
+    pub(crate) fn wake(&mut self, place: usize) -> bool {
+        let now = self.relay_now();
+        let seat = &mut self.seats[place];
+        let now = Now {
+            wall: WallTime(now.wall.millis() + seat.ahead_ms),
+            monotonic: now.monotonic,
+        };
+        let device = &mut seat.device;
+        let is_due = device
+            .next_deadline()
+            .is_some_and(|due| due <= now.monotonic);
+        if is_due && device.handle_deadline(now).is_err() {
+            self.unlink(place);
+        }
+        is_due
     }
 
     /// Carries what a device has to say; the relay does all that follows. Says if there was anything.
@@ -244,7 +263,8 @@ impl World {
                     device::Output::Send { .. }
                     | device::Output::Close(_)
                     | device::Output::Changed { .. }
-                    | device::Output::State(_),
+                    | device::Output::State(_)
+                    | device::Output::Leave(_),
                     _,
                 ) => {}
             }
@@ -309,6 +329,46 @@ impl World {
         self.seats
             .iter_mut()
             .find(|seat| seat.session == Some(session))
+    }
+
+    /// Grants a device work in these scopes and in no others; the relay's operator does.
+    pub(crate) fn grant(&mut self, place: usize, scopes: &[&Scope]) {
+        let grants = scopes
+            .iter()
+            .map(|scope| ((*scope).clone(), Verbs::WORK.into()));
+        let device = self.seats[place].device.device();
+        let now = self.relay_now();
+        let store = self.store.as_mut().unwrap();
+        store
+            .add_device(device, "车", &grants.collect(), now.wall)
+            .unwrap();
+        self.relay.rights_changed(now);
+        self.work();
+    }
+
+    /// Revokes a device; the relay's operator does.
+    pub(crate) fn revoke(&mut self, place: usize) {
+        let device = self.seats[place].device.device();
+        let now = self.relay_now();
+        self.store
+            .as_mut()
+            .unwrap()
+            .revoke(device, now.wall)
+            .unwrap();
+        self.relay.rights_changed(now);
+        self.work();
+    }
+
+    /// Returns the relay's store.
+    pub(crate) fn store(&self) -> &SqliteStore {
+        self.store.as_ref().unwrap()
+    }
+
+    /// Takes a document out of a scope; the relay's operator does.
+    pub(crate) fn take_out(&mut self, document: DocumentId, scope: &Scope) {
+        let now = self.relay_now();
+        self.relay.place(now, document, scope.clone(), false);
+        self.work();
     }
 
     /// Puts a document into another scope; the relay's operator does.
@@ -377,10 +437,19 @@ impl World {
     }
 
     pub(crate) fn create(&mut self, place: usize, intent: &IncidentIntent) -> Saved {
+        self.create_in(place, &scope(), intent)
+    }
+
+    pub(crate) fn create_in(
+        &mut self,
+        place: usize,
+        scope: &Scope,
+        intent: &IncidentIntent,
+    ) -> Saved {
         let now = self.now(place);
         let intent = serde_json::to_vec(intent).unwrap();
         let device = &mut self.seats[place].device;
-        device.create(now, "incident", &scope(), &intent).unwrap()
+        device.create(now, "incident", scope, &intent).unwrap()
     }
 
     pub(crate) fn edit(&mut self, place: usize, document: DocumentId, intent: &IncidentIntent) {
@@ -410,6 +479,17 @@ impl World {
 
     pub(crate) fn fingerprint(&self, place: usize) -> Vec<(DocumentId, Vec<ChangeHash>)> {
         self.seats[place].device.fingerprint().unwrap()
+    }
+
+    /// Checks that every device but one says it is in sync.
+    pub(crate) fn assert_all_in_sync_but(&self, place: usize) {
+        for other in (0..self.seats.len()).filter(|other| *other != place) {
+            let state = self.state(other);
+            assert!(
+                matches!(state, SyncState::InSync { .. }),
+                "{other}: {state:?}"
+            );
+        }
     }
 
     /// Checks that every device says it is in sync, and that all hold the same.

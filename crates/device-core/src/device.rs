@@ -41,6 +41,10 @@ pub struct Device {
     pub(crate) problem: Option<SyncProblem>,
     pub(crate) shown: SyncState,
     pub(crate) counters: Counters,
+    /// When leaving is to go on, if there is more to remove.
+    pub(crate) leave_due: Option<Monotonic>,
+    /// Whether a scope that has just come is being filled from those that are held: they stay until then.
+    pub(crate) is_adopting: bool,
     opening: Opening,
 }
 
@@ -95,6 +99,7 @@ impl Device {
             was_restored,
         };
         let waiting = book.waiting.changes;
+        let is_leaving = book.scopes.values().any(|row| row.left.is_some());
         Ok(Self {
             device,
             install,
@@ -109,6 +114,8 @@ impl Device {
             problem: None,
             shown: SyncState::Offline { waiting },
             counters: Counters::default(),
+            leave_due: is_leaving.then_some(now.monotonic),
+            is_adopting: false,
             opening,
         })
     }
@@ -221,7 +228,9 @@ impl Device {
 
     /// Returns when to call [`Self::handle_deadline`] at the latest.
     pub fn next_deadline(&self) -> Option<Monotonic> {
-        self.link.as_ref().and_then(Link::next_deadline)
+        let leave = self.leave_due.filter(|_| !self.is_adopting);
+        let link = self.link.as_ref().and_then(Link::next_deadline);
+        leave.into_iter().chain(link).min()
     }
 
     /// Limits the size of the file, or takes the limit off; as [`Config::file_size_max_bytes`].

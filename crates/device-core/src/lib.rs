@@ -32,7 +32,7 @@ pub use config::{BeforeCommit, Config};
 pub use device::{Device, Saved};
 pub use error::{LinkError, OpenError, ReadError, SaveError, StorageError, WipeError};
 pub use key::{DATABASE_KEY_BYTES, DatabaseKey};
-pub use link::Output;
+pub use link::{Leave, Output};
 pub use query::{
     Delivery, HistoryEntry, Near, Order, QUERY_LIMIT, Query, Record, RefusedIntent, Settled,
 };

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use gridbeat_base::{BlobHash, ChangeHash, DeviceId, DocumentId, Scope};
 use gridbeat_device_core as core;
 use gridbeat_device_core::{
-    Counters, HistoryEntry, Opening, OutboxState, Query, ReadError, Record, RefusedIntent,
+    Counters, HistoryEntry, Leave, Opening, OutboxState, Query, ReadError, Record, RefusedIntent,
     SaveError, Saved, ScopeState, StorageError, SyncState, WipeError,
 };
 use gridbeat_document::{Kinds, View};
@@ -375,6 +375,11 @@ impl Device {
     /// misses the oldest and is told so; most apps want [`Self::watch`].
     pub fn changes(&self) -> broadcast::Receiver<Vec<DocumentId>> {
         self.inner.shared.documents_changed.subscribe()
+    }
+
+    /// Listens to which scopes are left, from here on: the relay's notice, and when their records are gone.
+    pub fn leaving(&self) -> broadcast::Receiver<Leave> {
+        self.inner.shared.leaving.subscribe()
     }
 
     /// Returns figures of the link.

@@ -299,6 +299,11 @@ impl Owner {
                     let _ = self.shared.documents_changed.send(documents);
                 }
                 Output::State(state) => self.shared.set_state(state),
+                Output::Leave(news) => {
+                    tracing::info!(?news, "leaving");
+                    // Nobody need listen.
+                    let _ = self.shared.leaving.send(news);
+                }
                 Output::Close(reason) => self.close(reason),
             }
         }

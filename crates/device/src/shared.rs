@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gridbeat_base::{DocumentId, Remedy};
-use gridbeat_device_core::{SyncProblem, SyncState};
+use gridbeat_device_core::{Leave, SyncProblem, SyncState};
 use gridbeat_link::Traffic;
 use gridbeat_sync_protocol::Reason;
 use quinn::Connection;
@@ -26,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) news: broadcast::Sender<LinkNews>,
     /// Tells which documents a commit changed.
     pub(crate) documents_changed: broadcast::Sender<Vec<DocumentId>>,
+    /// Tells of scopes that are left.
+    pub(crate) leaving: broadcast::Sender<Leave>,
     pub(crate) traffic: Arc<Traffic>,
     figures: Mutex<Figures>,
 }
@@ -46,6 +48,7 @@ impl Shared {
             changed: watch::Sender::new(0),
             news: broadcast::Sender::new(NEWS_HELD),
             documents_changed: broadcast::Sender::new(NEWS_HELD),
+            leaving: broadcast::Sender::new(NEWS_HELD),
             traffic: Arc::default(),
             figures: Mutex::default(),
         })

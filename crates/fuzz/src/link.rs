@@ -181,7 +181,10 @@ fn first_change(frame: &mut Frame) -> Option<&mut Vec<u8>> {
         | Frame::Applied(_)
         | Frame::Reconcile(_)
         | Frame::Compare(_)
-        | Frame::Close(_) => None,
+        | Frame::Close(_)
+        | Frame::Notice(_)
+        | Frame::Removed(_)
+        | Frame::Noted(_) => None,
     }
 }
 

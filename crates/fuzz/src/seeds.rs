@@ -92,7 +92,10 @@ fn pack_input(frame: &[u8]) -> Option<Vec<u8>> {
         | Frame::Applied(_)
         | Frame::Reconcile(_)
         | Frame::Compare(_)
-        | Frame::Close(_) => return None,
+        | Frame::Close(_)
+        | Frame::Notice(_)
+        | Frame::Removed(_)
+        | Frame::Noted(_) => return None,
     };
     // A pack is the last field of each: its format, for a compressed one its size, then its bytes.
     (0..frame.len()).find_map(

@@ -196,7 +196,9 @@ impl World {
                     self.say(place, &bytes);
                 }
                 device::Output::Close(_) => self.unlink(place),
-                device::Output::Changed { .. } | device::Output::State(_) => {}
+                device::Output::Changed { .. }
+                | device::Output::State(_)
+                | device::Output::Leave(_) => {}
             }
         }
         moved

@@ -14,8 +14,8 @@ use gridbeat_sync_protocol::{PushDocument, Reason, Verdict};
 
 use crate::config::LOG_BYTES_MAX;
 use crate::reasons::{
-    self, DOCUMENT_FULL, DOCUMENT_UNREADABLE, NOT_IN_SCOPE, OTHER_KIND, SCOPE_NOT_GRANTED,
-    TOO_MANY_DOCUMENTS, UNKNOWN_KIND, UNKNOWN_SCHEMA, Why,
+    self, DEVICE_REVOKED, DOCUMENT_FULL, DOCUMENT_UNREADABLE, NOT_IN_SCOPE, OTHER_KIND,
+    SCOPE_NOT_GRANTED, TOO_MANY_DOCUMENTS, UNKNOWN_KIND, UNKNOWN_SCHEMA, Why,
 };
 use crate::session::{PendingPush, SessionId};
 use crate::working::{Loaded, Working};
@@ -210,6 +210,9 @@ impl Admission<'_> {
     /// Returns why no change of this document may enter, whatever it does.
     fn obstacle(&self, taken: &Taken, document: &PushDocument) -> Option<Why> {
         let scope = &taken.push.scope;
+        if self.rights.get(&taken.device) == Some(&Rights::Revoked) {
+            return Some(DEVICE_REVOKED);
+        }
         if !in_scope(self.rights, taken.device, scope).may_change() {
             return Some(SCOPE_NOT_GRANTED);
         }

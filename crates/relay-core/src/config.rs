@@ -28,6 +28,10 @@ pub(crate) const COMPARE_BYTES_MAX: u64 = 256 * 1024;
 /// without its bytes, which the device has.
 pub(crate) const QUARANTINE_BYTES_MAX: usize = 1024 * 1024;
 
+/// How long after a grant ended what was saved in its scope is still judged by it: as long as the shortest
+/// certificate lease. A device that was out of reach for longer cannot come in without being looked at.
+pub const LEAVE_WINDOW: Duration = Duration::from_secs(14 * 86_400);
+
 /// How often an admission cycle is tried anew when other writers come in between.
 pub(crate) const CONTENDED_MAX: u32 = 8;
 

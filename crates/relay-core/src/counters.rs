@@ -13,6 +13,10 @@ pub struct Counters {
     pub sessions_denied: u64,
     /// Sessions that were refused because their devices broke the protocol again and again.
     pub sessions_suspended: u64,
+    /// Sessions in which a revoked device handed over what it had.
+    pub sessions_surrendering: u64,
+    /// Statements of removal that are durable.
+    pub removals: u64,
     /// Times that two sessions of one device came from different installations.
     pub clones_suspected: u64,
     /// Pushes that came.

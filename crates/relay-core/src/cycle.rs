@@ -16,7 +16,7 @@ use crate::config::{
     QUARANTINE_BYTES_MAX,
 };
 use crate::greet::denial;
-use crate::reasons::{RETRY_AFTER_DENIED, STORAGE_FAILED, STORAGE_FULL};
+use crate::reasons::{QUARANTINE_FULL, RETRY_AFTER_DENIED, STORAGE_FAILED, STORAGE_FULL};
 use crate::relay::{Relay, Waiting};
 use crate::session::SessionId;
 use crate::working::Working;
@@ -87,7 +87,7 @@ impl Relay {
         if !gathered.pushes.is_empty() || !gathered.places.is_empty() {
             self.begun
                 .retain(|_, (since, _)| now.monotonic.since(*since) < HOUR);
-            self.load(gathered, LOAD_BYTES_MAX);
+            self.load(now, gathered, LOAD_BYTES_MAX);
         }
     }
 
@@ -146,7 +146,7 @@ impl Relay {
         None
     }
 
-    fn load(&mut self, gathered: Gathered, bytes_max: u64) {
+    fn load(&mut self, now: Now, gathered: Gathered, bytes_max: u64) {
         let mut seen = BTreeSet::new();
         let pushes = gathered.pushes.iter();
         let pushed = pushes.flat_map(|it| it.push.documents.iter().map(|it| it.document));
@@ -157,6 +157,7 @@ impl Relay {
             devices: devices.into_iter().collect(),
             logs: gathered.logs.clone(),
             bytes_max,
+            at: now.wall,
         };
         self.cycle = Cycle::Loading(gathered);
         self.run(Waiting::Load, task);
@@ -182,7 +183,7 @@ impl Relay {
             // One push whose documents are large: it gets a cycle of its own, whatever it takes.
             gathered.pushes.push(later.remove(0));
             self.put_back(later);
-            self.load(gathered, u64::MAX);
+            self.load(now, gathered, u64::MAX);
             return;
         }
         self.put_back(later);
@@ -195,24 +196,52 @@ impl Relay {
             }
             Err(logs) => {
                 gathered.logs.extend(logs);
-                self.load(gathered, LOAD_BYTES_MAX);
+                self.load(now, gathered, LOAD_BYTES_MAX);
             }
         }
     }
 
-    /// Ends the sessions of devices that may no longer do anything, and drops their pushes.
+    /// Ends the sessions of devices that may no longer do anything, and drops their pushes, but for those
+    /// that a revoked device hands over.
     fn send_denied_away(
         &mut self,
         now: Now,
         gathered: &mut Gathered,
         rights: &BTreeMap<DeviceId, Rights>,
     ) {
-        let denied = |taken: &Taken| rights.get(&taken.device).and_then(denial);
-        let pushes = std::mem::take(&mut gathered.pushes);
-        for taken in pushes {
-            match denied(&taken) {
-                None => gathered.pushes.push(taken),
-                Some(why) => self.close(now, taken.session, why.close(RETRY_AFTER_DENIED)),
+        let mut handed_over = BTreeMap::new();
+        for taken in std::mem::take(&mut gathered.pushes) {
+            let Some(rights) = rights.get(&taken.device) else {
+                gathered.pushes.push(taken);
+                continue;
+            };
+            let Some(why) = denial(rights) else {
+                gathered.pushes.push(taken);
+                continue;
+            };
+            let Some(session) = self.sessions.get_mut(&taken.session) else {
+                continue;
+            };
+            if !session.surrenders || *rights != Rights::Revoked {
+                let away = session.away_after_denial(rights);
+                self.close(now, taken.session, why.close(away));
+                continue;
+            }
+            // PROTOCOL 4.12: what there is no room for is not answered, so that the device keeps it.
+            let bytes = handed_over.entry(taken.session).or_insert(0);
+            *bytes += taken.push.bytes();
+            let left = session
+                .handed_over_left
+                .checked_sub(taken.push.changes() as u64);
+            if let Some(left) = left.filter(|_| *bytes <= session.quarantine_left) {
+                session.handed_over_left = left;
+                gathered.pushes.push(taken);
+            } else {
+                self.close(
+                    now,
+                    taken.session,
+                    QUARANTINE_FULL.close(RETRY_AFTER_DENIED),
+                );
             }
         }
     }
@@ -378,7 +407,7 @@ impl Relay {
             Err(StoreFault::Contended) if gathered.contended < CONTENDED_MAX => {
                 self.counters.commits_contended += 1;
                 gathered.contended += 1;
-                self.load(gathered, LOAD_BYTES_MAX);
+                self.load(now, gathered, LOAD_BYTES_MAX);
             }
             Err(fault) => self.give_up(now, gathered, &fault),
         }

@@ -66,26 +66,17 @@ impl Relay {
         if self.greeting.is_empty() {
             self.heads_meanwhile.clear();
         }
-        let greeting = match result {
-            Ok(Answer::Greeting(greeting)) => greeting,
-            Ok(_) => panic!("a greeting was answered by another task's answer"),
-            Err(_) => {
-                self.close(now, id, STORAGE_FAILED.close(self.config.retry_after_fault));
-                return;
-            }
+        let Some(greeting) = self.let_in(now, id, result) else {
+            return;
         };
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        let forgot_key = greeting.signs && !session.signs;
-        let why = denial(&greeting.rights).or_else(|| forgot_key.then_some(DEVICE_KEY_MISSING));
-        if let Some(why) = why {
-            self.counters.sessions_denied += 1;
-            self.close(now, id, why.close(RETRY_AFTER_DENIED));
-            return;
-        }
         let Greeting {
-            rights, mut scopes, ..
+            rights,
+            mut scopes,
+            ended,
+            ..
         } = greeting;
         for position in &mut scopes {
             let later = meanwhile.get(&position.scope).copied().unwrap_or(0);
@@ -97,13 +88,18 @@ impl Relay {
         let mut greetings = Vec::new();
         let mut heads = Vec::new();
         for (place, position) in scopes.into_iter().enumerate() {
-            let greeting = scope_greeting(&rights, marks.get(place), &position);
+            let mut greeting = scope_greeting(&rights, marks.get(place), &position);
+            if position.is_mostly_held && session.protocol.speaks_of_leaving() {
+                // PROTOCOL 3.4: it need only compare what it has by other scopes.
+                greeting.digest_agrees = false;
+            }
             if greeting.grant != Grant::None {
                 heads.push((position.scope, position.head));
                 let within = marks
                     .get(place)
                     .is_some_and(|mark| mark.cursor <= greeting.head);
-                if !greeting.digest_agrees && same_life && within {
+                let differs = !greeting.digest_agrees && !position.is_mostly_held;
+                if differs && same_life && within {
                     self.counters.digest_mismatches += 1;
                 }
             }
@@ -124,10 +120,43 @@ impl Relay {
             self.close_internal(now, id, &error);
             return;
         }
+        self.give_notice(now, id, ended);
         for (scope, head) in heads {
             self.enter_fan(&scope, id, head);
         }
         self.settle(now, id);
+    }
+
+    /// Looks whether a device may come in; `None` if it was sent away, or let in to hand over what it has.
+    fn let_in(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        result: Result<Answer, StoreFault>,
+    ) -> Option<Greeting> {
+        let greeting = match result {
+            Ok(Answer::Greeting(greeting)) => greeting,
+            Ok(_) => panic!("a greeting was answered by another task's answer"),
+            Err(_) => {
+                self.close(now, id, STORAGE_FAILED.close(self.config.retry_after_fault));
+                return None;
+            }
+        };
+        let session = self.sessions.get(&id)?;
+        let forgot_key = greeting.signs && !session.signs;
+        let why = denial(&greeting.rights).or_else(|| forgot_key.then_some(DEVICE_KEY_MISSING));
+        if let Some(surrender) = greeting.surrender.filter(|_| !forgot_key)
+            && session.protocol.speaks_of_leaving()
+        {
+            self.take_surrender(now, id, surrender);
+            return None;
+        }
+        if let Some(why) = why {
+            self.counters.sessions_denied += 1;
+            self.close(now, id, why.close(RETRY_AFTER_DENIED));
+            return None;
+        }
+        Some(greeting)
     }
 
     /// Asks for the rights of every device in session.
@@ -162,8 +191,11 @@ impl Relay {
             let (Some(told), Some(now)) = (&session.rights, rights.get(&session.device)) else {
                 continue;
             };
+            if session.surrenders && *now == Rights::Revoked {
+                continue;
+            }
             if let Some(why) = denial(now) {
-                ends.push((*id, why.close(RETRY_AFTER_DENIED)));
+                ends.push((*id, why.close(session.away_after_denial(now))));
             } else if told != now && !is_cut_short(told, now) {
                 ends.push((*id, GRANTS_CHANGED.close(Duration::ZERO)));
             }

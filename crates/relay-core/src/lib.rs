@@ -7,6 +7,7 @@
 //! - `turns`: whose pushes may go; who is struck out
 //! - `fan`: what is committed, to every session that is fed it
 //! - `repair`: reconciliations
+//! - `leave`: notices, statements of removal, and what a revoked device hands over
 //! - `marks`: where devices stand
 //! - `task`, `batch`, `record`: what is asked of storage, and what storage answers
 //! - `config`, `counters`, `reasons`, `session`: what the names say
@@ -21,6 +22,7 @@ mod counters;
 mod cycle;
 mod fan;
 mod greet;
+mod leave;
 mod marks;
 mod output;
 mod reasons;
@@ -36,13 +38,14 @@ pub use batch::{
     AnsweredPush, Batch, DocumentState, DocumentWrite, EntryKind, Mark, NewChange, NewEntry,
     RefusedChange,
 };
-pub use config::Config;
+pub use config::{Config, LEAVE_WINDOW};
 pub use counters::Counters;
 pub use output::{Output, PlaceError};
 pub use record::{RecordFields, RecordRow};
 pub use relay::Relay;
 pub use session::SessionId;
 pub use task::{
-    Answer, ComparedWith, Comparison, Greeting, Inventory, LoggedChange, Page, Rights,
-    ScopePosition, StoreFault, StoredChange, StoredDocument, StoredEntry, Task, TaskId,
+    Answer, ComparedWith, Comparison, EndedGrant, Greeting, Inventory, LoggedChange, Page, Removal,
+    Rights, ScopePosition, StoreFault, StoredChange, StoredDocument, StoredEntry, Surrender, Task,
+    TaskId,
 };

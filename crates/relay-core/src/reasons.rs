@@ -101,6 +101,12 @@ pub(crate) const DEVICE_KEY_MISSING: Why = Why::new(
     "this device signs what it sends, but its certificate has no signing key; please enrol it again",
     "本设备应对上传内容签名，但其证书没有签名密钥，请重新登记设备",
 );
+pub(crate) const QUARANTINE_FULL: Why = Why::new(
+    "quarantine_full",
+    "the relay has no room for more of what this device hands over; nothing is lost on it, and the operator \
+     has to see to it",
+    "服务端已无法暂存本设备移交的更多内容，本设备上的数据不会丢失，请联系管理员处理",
+);
 pub(crate) const GRANTS_CHANGED: Why = Why::new(
     "grants_changed",
     "what this device may do has changed; connecting again",

@@ -21,6 +21,7 @@ use gridbeat_sync_protocol::{
 
 use crate::cycle::{Cycle, Placing};
 use crate::fan::Fan;
+use crate::leave::Keeping;
 use crate::marks::Marks;
 use crate::reasons::{DEVICE_SUSPENDED, INTERNAL, RELAY_DRAINING};
 use crate::session::{PendingPush, Session};
@@ -38,6 +39,7 @@ pub(crate) enum Waiting {
     Inventory { scope: Scope },
     Compare { session: SessionId, scope: Scope },
     Marks,
+    Keep(Keeping),
 }
 
 /// The relay's brain. See the crate's documentation for how to drive it.
@@ -194,6 +196,7 @@ impl Relay {
             Waiting::Read { scope, after } => self.page_read(now, &scope, after, result),
             Waiting::Inventory { scope } => self.inventory_read(now, &scope, result),
             Waiting::Compare { session, scope } => self.compare_read(now, session, &scope, result),
+            Waiting::Keep(keeping) => self.kept(now, keeping, result),
             // Shutting down, there is no later to try them again.
             Waiting::Marks if self.draining => self.marks.forget(),
             Waiting::Marks => self
@@ -381,6 +384,7 @@ impl Relay {
                     self.reconcile(session, scope, message);
                 }
                 RelayOutput::Compare(compare) => self.compare(session, compare),
+                RelayOutput::Removed(proof) => self.removed(now, session, *proof),
                 RelayOutput::Closed(reason) => self.closed(session, reason),
             }
         }
@@ -436,6 +440,7 @@ impl Waiting {
             Self::Inventory { .. } => "inventory",
             Self::Compare { .. } => "compare",
             Self::Marks => "marks",
+            Self::Keep(_) => "keep",
         }
     }
 }

@@ -29,6 +29,10 @@ pub(crate) struct Session {
     pub(crate) greeted: Option<Vec<ScopeMark>>,
     /// Whether its cursors are from another life of the database, or of another one.
     pub(crate) recovers: bool,
+    /// Whether it is a revoked device's, which hands over what it has and is given nothing.
+    pub(crate) surrenders: bool,
+    /// How many changes it may still hand over.
+    pub(crate) handed_over_left: u64,
     /// Pushes that wait for an admission cycle, in the order they are to be handled.
     pub(crate) pending: VecDeque<PendingPush>,
     /// How many bytes it may still leave in the quarantine.
@@ -83,6 +87,8 @@ impl Session {
             rights: None,
             greeted: None,
             recovers: false,
+            surrenders: false,
+            handed_over_left: 0,
             pending: VecDeque::new(),
             quarantine_left: QUARANTINE_BYTES_MAX,
             messages: BTreeMap::new(),

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gridbeat_base::{ChangeHash, DeviceId, Digest, DocumentId, Remedy, Scope, Verbs, WallTime};
+use gridbeat_sync_protocol::RemovalProof;
 
 use crate::{Batch, Mark};
 
@@ -42,6 +43,8 @@ pub enum Task {
         logs: BTreeSet<DocumentId>,
         /// How many bytes may be read; the documents beyond are left out, but never the first.
         bytes_max: u64,
+        /// The relay's time: a grant that ended still judges until its window is over.
+        at: WallTime,
     },
     /// Makes a batch durable, whole or not at all. Answered by [`Answer::Committed`].
     Commit(Box<Batch>),
@@ -71,13 +74,16 @@ pub enum Task {
     },
     /// Remembers where devices stand, for operators. Answered by [`Answer::Marked`].
     Marks(Vec<Mark>),
+    /// Keeps a device's statement of removal; once, however often it comes. Answered by
+    /// [`Answer::Kept`].
+    Keep(Box<Removal>),
 }
 
 impl Task {
     /// Returns whether it writes. All else may run on another connection, at the same time.
     pub const fn is_write(&self) -> bool {
         match self {
-            Self::Commit(_) | Self::Marks(_) => true,
+            Self::Commit(_) | Self::Marks(_) | Self::Keep(_) => true,
             Self::Greet { .. }
             | Self::Rights { .. }
             | Self::Load { .. }
@@ -98,6 +104,7 @@ impl Task {
             Self::Inventory { .. } => "inventory",
             Self::Compare { .. } => "compare",
             Self::Marks(_) => "marks",
+            Self::Keep(_) => "keep",
         }
     }
 }
@@ -119,7 +126,7 @@ pub enum Answer {
         /// What is stored of the documents asked about: of the first ones, as many as fit. `None`
         /// beside a document that does not exist.
         documents: Vec<(DocumentId, Option<StoredDocument>)>,
-        /// The rights of the devices asked about.
+        /// The rights of the devices asked about, with those that ended and still judge.
         rights: BTreeMap<DeviceId, Rights>,
     },
     /// To [`Task::Commit`]: it is durable.
@@ -135,6 +142,17 @@ pub enum Answer {
     Compared(Comparison),
     /// To [`Task::Marks`].
     Marked,
+    /// To [`Task::Keep`].
+    Kept,
+}
+
+/// A device's statement of removal, and when it came.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Removal {
+    /// The relay's time of receipt.
+    pub received: WallTime,
+    /// The statement, and who signed it.
+    pub proof: RemovalProof,
 }
 
 /// What the relay's own table says of a device.
@@ -167,6 +185,30 @@ pub struct Greeting {
     pub signs: bool,
     /// Each scope the device named, in that order, then each other one it is granted.
     pub scopes: Vec<ScopePosition>,
+    /// The grants of the scopes it named that have ended.
+    pub ended: BTreeMap<Scope, EndedGrant>,
+    /// Of a revoked device: what it may hand over.
+    pub surrender: Option<Surrender>,
+}
+
+/// What a revoked device may hand over.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Surrender {
+    /// When it was revoked.
+    pub revoked: WallTime,
+    /// How many bytes the quarantine still takes from it.
+    pub bytes_left: u64,
+    /// How many changes it still takes from it.
+    pub changes_left: u64,
+}
+
+/// A grant that has ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct EndedGrant {
+    /// The scope's last sequence number then.
+    pub seq: u64,
+    /// Until when what was saved in the scope is still judged by it.
+    pub until: WallTime,
 }
 
 /// Where a scope's feed stands.
@@ -178,6 +220,8 @@ pub struct ScopePosition {
     pub head: u64,
     /// Its digest at the device's cursor; `None` if the cursor lies beyond the head.
     pub digest_at_cursor: Option<Digest>,
+    /// Whether the device has nothing of it, and most of its documents by the scopes it named.
+    pub is_mostly_held: bool,
 }
 
 /// What is stored of one document.

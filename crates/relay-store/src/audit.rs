@@ -37,11 +37,15 @@ pub use trace::{
 pub const FINDINGS_MAX: usize = 1000;
 
 /// The rows that a report speaks for: each table with its columns.
-pub const COVERED: [(&str, &[&str]); 8] = [
+pub const COVERED: [(&str, &[&str]); 9] = [
     ("receipt", &["id", "statement", "signature"]),
     ("chain", &["id", "receipts", "last", "incarnation", "key"]),
     ("batch", &["id", "hash", "device", "statement", "signature"]),
     ("device_key", &["device", "suite", "key", "first_seen"]),
+    (
+        "removal",
+        &["hash", "device", "scope", "received", "statement"],
+    ),
     ("scope", &["id", "name", "head", "digest"]),
     (
         "document",
@@ -80,6 +84,8 @@ pub struct AuditReport {
     pub changes_recovered: u64,
     /// Entries of feeds.
     pub entries: u64,
+    /// Statements of removal.
+    pub removals: u64,
     /// Changes and entries from before the first receipt: they are verified as a whole.
     pub before: (u64, u64),
     /// Each life of the database, and each key, in order.

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use gridbeat_base::{ChangeHash, DeviceId, Digest, DocumentId, Incarnation, Scope, WallTime};
-use gridbeat_relay_core::{AnsweredPush, Batch, NewEntry, StoreFault};
+use gridbeat_relay_core::{AnsweredPush, Batch, NewEntry, Removal, StoreFault};
 use gridbeat_sync_protocol::{SUITE, Signer};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
@@ -127,6 +127,43 @@ pub(crate) fn begin(
     chain.keep()
 }
 
+/// Takes up the chain of receipts; `None` if the database keeps none.
+fn take_up<'a>(
+    tx: &'a Transaction<'a>,
+    signer: Option<&'a Signer>,
+) -> Result<Option<Chain<'a>>, StoreFault> {
+    match (signer, stands(tx)?) {
+        (None, None) => Ok(None),
+        (Some(signer), Some((receipts, last))) => Ok(Some(Chain {
+            tx,
+            signer,
+            receipts,
+            last: Some(last),
+        })),
+        (Some(_), None) | (None, Some(_)) => Err(StoreFault::Failed {
+            detail: "the database keeps receipts, and was opened without the key for them"
+                .to_owned(),
+        }),
+    }
+}
+
+/// Puts on record what a device states that it removed.
+pub(crate) fn removed(
+    tx: &Transaction<'_>,
+    signer: Option<&Signer>,
+    removal: &Removal,
+) -> Result<(), StoreFault> {
+    let Some(mut chain) = take_up(tx, signer)? else {
+        return Ok(());
+    };
+    let what = Receipted::Removed {
+        statement: removal.proof.bytes.clone(),
+        signed: removal.proof.signed,
+    };
+    chain.add(removal.received, what)?;
+    chain.keep()
+}
+
 /// Puts a commit on record.
 pub(crate) fn record(
     tx: &Transaction<'_>,
@@ -134,25 +171,13 @@ pub(crate) fn record(
     batch: &Batch,
     fed: &BTreeMap<Scope, Fed>,
 ) -> Result<(), StoreFault> {
-    let is_empty = fed.is_empty() && batch.pushes.is_empty();
-    let (signer, (receipts, last)) = match (signer, stands(tx)?) {
-        _ if is_empty => return Ok(()),
-        (None, None) => return Ok(()),
-        (Some(signer), Some(stands)) => (signer, stands),
-        (Some(_), None) | (None, Some(_)) => {
-            return Err(StoreFault::Failed {
-                detail: "the database keeps receipts, and was opened without the key for them"
-                    .to_owned(),
-            });
-        }
+    if fed.is_empty() && batch.pushes.is_empty() {
+        return Ok(());
+    }
+    let Some(mut chain) = take_up(tx, signer)? else {
+        return Ok(());
     };
     put_keys(tx, batch).map_err(fault)?;
-    let mut chain = Chain {
-        tx,
-        signer,
-        receipts,
-        last: Some(last),
-    };
     let mut receipted: BTreeMap<&Scope, Vec<&AnsweredPush>> = BTreeMap::new();
     for push in &batch.pushes {
         let is_first = put_batch(tx, push).map_err(fault)?;

@@ -12,6 +12,7 @@ pub mod conformance;
 mod console;
 mod error;
 mod evidence;
+mod leaving;
 mod lineage;
 mod quarantine;
 mod read;
@@ -28,6 +29,7 @@ pub use audit::{
 };
 pub use console::{RecordFilter, ScopeRow};
 pub use error::OpenError;
+pub use leaving::RemovalRow;
 pub use quarantine::{
     Discarded, QUARANTINE_BYTES_MAX, QUARANTINE_CHANGES_MAX, RefusedFilter, RefusedRoom, RefusedRow,
 };

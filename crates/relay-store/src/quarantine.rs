@@ -272,7 +272,7 @@ fn find(connection: &Connection, id: i64) -> Result<Option<(RefusedRow, Vec<u8>)
     }
 }
 
-fn room(connection: &Connection, device: DeviceId) -> Result<RefusedRoom, StoreFault> {
+pub(crate) fn room(connection: &Connection, device: DeviceId) -> Result<RefusedRoom, StoreFault> {
     let found: Option<(i64, i64, i64)> = connection
         .prepare_cached("SELECT changes, bytes, beyond FROM refused_room WHERE device = ?1")
         .and_then(|mut find| {

@@ -14,6 +14,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use crate::commit::{ATTACH, CHANGE, DETACH};
 use crate::error::{damaged, fault};
 use crate::evidence;
+use crate::leaving;
 use crate::lineage::Lineage;
 use crate::value::{
     clamp_to_sql, digest, document, from_sql, heads_from_sql, schema_version, scope, to_sql, verbs,
@@ -61,9 +62,10 @@ pub(crate) fn run(connection: &Connection, task: &Task) -> Result<Answer, StoreF
             devices,
             logs,
             bytes_max,
+            at,
         } => Ok(Answer::Loaded {
             documents: load(&tx, documents, logs, *bytes_max)?,
-            rights: all_rights(&tx, devices)?,
+            rights: leaving::judging(&tx, all_rights(&tx, devices)?, *at)?,
         }),
         Task::ReadFeed {
             scope,
@@ -76,7 +78,7 @@ pub(crate) fn run(connection: &Connection, task: &Task) -> Result<Answer, StoreF
             documents,
             bytes_max,
         } => compare(&tx, scope, documents, *bytes_max).map(Answer::Compared),
-        Task::Commit(_) | Task::Marks(_) => Err(StoreFault::Failed {
+        Task::Commit(_) | Task::Marks(_) | Task::Keep(_) => Err(StoreFault::Failed {
             detail: "a connection that only reads was asked to write".to_owned(),
         }),
     }
@@ -98,7 +100,13 @@ fn greet(
             scopes.push(position(connection, scope, 0)?);
         }
     }
+    leaving::find_mostly_held(connection, cursors, &rights, &mut scopes)?;
     Ok(Greeting {
+        ended: leaving::ended(connection, device, cursors)?,
+        surrender: match rights {
+            Rights::Revoked => leaving::surrender(connection, device)?,
+            Rights::Unknown | Rights::Granted(_) => None,
+        },
         rights,
         signs: evidence::has_key(connection, device)?,
         scopes,
@@ -129,6 +137,7 @@ fn position(
         scope: scope.clone(),
         head,
         digest_at_cursor,
+        is_mostly_held: false,
     })
 }
 

@@ -9,7 +9,7 @@ use core::fmt;
 
 use gridbeat_base::{ChangeHash, DeviceId, Digest, DocumentId, Incarnation, Scope, WallTime};
 use gridbeat_relay_core::EntryKind;
-use gridbeat_sync_protocol::{BatchHash, PublicKey, SUITE, Verdict};
+use gridbeat_sync_protocol::{BatchHash, PublicKey, SUITE, Signature, Verdict};
 use minicbor::data::Type;
 use minicbor::{Decoder, Encoder};
 use sha2::{Digest as _, Sha256};
@@ -23,6 +23,7 @@ const CONTEXT: &[u8] = b"gridbeat receipt\0";
 const BEGINS: u64 = 0;
 const BATCH: u64 = 1;
 const PLACED: u64 = 2;
+const REMOVED: u64 = 4;
 
 /// Names one receipt: the SHA-256 of its bytes.
 #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
@@ -81,6 +82,13 @@ pub(crate) enum Receipted {
     /// What the same commit added to feeds besides: changes in further scopes of their documents, and what
     /// operators placed.
     Placed(Vec<FeedRange>),
+    /// A device stated what it removed.
+    Removed {
+        /// The statement whole, for it is short and nothing else answers for it.
+        statement: Vec<u8>,
+        /// The key and the signature, if it is signed.
+        signed: Option<(PublicKey, Signature)>,
+    },
 }
 
 /// What was there before the first receipt, as numbers and one hash.
@@ -143,6 +151,7 @@ impl Receipt {
             Receipted::Begins { .. } => (BEGINS, 5),
             Receipted::Batch { .. } => (BATCH, 5),
             Receipted::Placed(_) => (PLACED, 1),
+            Receipted::Removed { .. } => (REMOVED, 3),
         };
         out.array(5 + fields)?.u64(SUITE)?.u64(self.number)?;
         bytes_or_null(out, self.previous.as_ref().map(|it| it.0.as_slice()))?;
@@ -181,6 +190,12 @@ impl Receipt {
                 out.array(ranges.len() as u64)?;
                 ranges.iter().try_for_each(|range| range.write(out))?;
             }
+            Receipted::Removed { statement, signed } => {
+                out.bytes(statement)?;
+                let signed = signed.as_ref();
+                bytes_or_null(out, signed.map(|(key, _)| key.bytes().as_slice()))?;
+                bytes_or_null(out, signed.map(|(_, by)| by.bytes().as_slice()))?;
+            }
         }
         Ok(())
     }
@@ -213,6 +228,18 @@ impl Receipt {
                 entries: optional(&mut from, FeedRange::read)?,
             },
             (PLACED, 6) => Receipted::Placed(list(&mut from, FeedRange::read)?),
+            (REMOVED, 8) => {
+                let statement = from.bytes().ok()?.to_vec();
+                let key = optional(&mut from, |from| PublicKey::from_bytes(&fixed(from)?))?;
+                let signature =
+                    optional(&mut from, |from| Some(Signature::from_bytes(fixed(from)?)))?;
+                let signed = match (key, signature) {
+                    (Some(key), Some(signature)) => Some((key, signature)),
+                    (None, None) => None,
+                    (Some(_), None) | (None, Some(_)) => return None,
+                };
+                Receipted::Removed { statement, signed }
+            }
             _ => return None,
         };
         let receipt = Self {
@@ -227,7 +254,7 @@ impl Receipt {
     /// Returns what it says was added to feeds.
     pub(crate) fn ranges(&self) -> &[FeedRange] {
         match &self.what {
-            Receipted::Begins { .. } => &[],
+            Receipted::Begins { .. } | Receipted::Removed { .. } => &[],
             Receipted::Batch { entries, .. } => entries.as_slice(),
             Receipted::Placed(ranges) => ranges,
         }

@@ -8,7 +8,7 @@ use rusqlite::{Transaction, params};
 
 use crate::error::fault;
 use crate::value::{from_sql, scope, verbs};
-use crate::{Registry, SqliteStore};
+use crate::{Registry, SqliteStore, leaving};
 
 /// What a device is granted in one scope.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -59,7 +59,7 @@ impl Registry for SqliteStore {
     ) -> Result<(), StoreFault> {
         self.write(|tx| {
             put_device(tx, device, name, grants, now).map_err(fault)?;
-            raise_rights_version(tx)
+            raise_rights_version(tx, now)
         })
     }
 
@@ -71,7 +71,7 @@ impl Registry for SqliteStore {
                     params![device.bytes(), now.millis()],
                 )
                 .map_err(fault)?;
-            raise_rights_version(tx)?;
+            raise_rights_version(tx, now)?;
             Ok(revoked > 0)
         })
     }
@@ -181,10 +181,10 @@ fn put_grant(
     Ok(())
 }
 
-fn raise_rights_version(tx: &Transaction<'_>) -> Result<(), StoreFault> {
+fn raise_rights_version(tx: &Transaction<'_>, now: WallTime) -> Result<(), StoreFault> {
     tx.execute("UPDATE meta SET rights_version = rights_version + 1", [])
         .map_err(fault)?;
-    Ok(())
+    leaving::stamp(tx, now)
 }
 
 fn device_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<DeviceRow> {

@@ -10,7 +10,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(crate) const APPLICATION_ID: i32 = 0x4742_5259;
 
 /// One step a version; a file at version `n` lacks the steps from `n` on.
-const STEPS: [&str; 4] = [TABLES, EVIDENCE, VERBS, QUARANTINE];
+const STEPS: [&str; 5] = [TABLES, EVIDENCE, VERBS, QUARANTINE, LEAVING];
 
 const TABLES: &str = "
 CREATE TABLE meta (
@@ -222,6 +222,39 @@ CREATE TABLE refused_room (               -- sums over refused; beyond: what the
 ) STRICT, WITHOUT ROWID;
 INSERT INTO refused_room
     SELECT device, count(*), sum(length(bytes)), 0 FROM refused GROUP BY device;
+";
+
+// Grants that ended, whoever ended them, and what devices state that they removed (`leaving`). What a
+// statement says is in its receipt too, by which the row is verified.
+const LEAVING: &str = "
+CREATE TABLE leaving (
+    device BLOB NOT NULL,
+    scope TEXT NOT NULL,
+    verbs INTEGER NOT NULL,               -- as they were
+    seq INTEGER NOT NULL,                 -- the scope's head then
+    since INTEGER,                        -- NULL within the transaction that ends the grant
+    PRIMARY KEY (device, scope)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER grant_ends AFTER UPDATE OF verbs ON device_grant WHEN OLD.verbs > 0 AND NEW.verbs = 0
+BEGIN
+    INSERT OR REPLACE INTO leaving VALUES (OLD.device, OLD.scope, OLD.verbs,
+        coalesce((SELECT head FROM scope WHERE name = OLD.scope), 0), NULL);
+END;
+CREATE TRIGGER grant_returns AFTER UPDATE OF verbs ON device_grant WHEN NEW.verbs > 0
+BEGIN DELETE FROM leaving WHERE device = NEW.device AND scope = NEW.scope; END;
+
+CREATE TABLE removal (
+    hash BLOB PRIMARY KEY,
+    device BLOB NOT NULL,
+    scope TEXT,                           -- NULL for everything
+    received INTEGER NOT NULL,
+    statement BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX removal_by_device ON removal (device, received);
+CREATE TRIGGER removal_stays BEFORE UPDATE ON removal
+BEGIN SELECT RAISE(ABORT, 'removals are only added to'); END;
+CREATE TRIGGER removal_kept BEFORE DELETE ON removal
+BEGIN SELECT RAISE(ABORT, 'removals are only added to'); END;
 ";
 
 /// The version this program writes.

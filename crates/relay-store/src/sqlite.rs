@@ -22,7 +22,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
 use crate::error::fault;
 use crate::lineage::{Seen, SideFile};
 use crate::value::{from_sql, to_sql};
-use crate::{OpenError, Store, commit, evidence, read, schema};
+use crate::{OpenError, Store, commit, evidence, leaving, read, schema};
 
 /// SQLite's page cache for each connection. With it the relay stays under 64 MB whatever is stored.
 const CACHE_KIB: i64 = 8 * 1024;
@@ -317,6 +317,12 @@ impl Store for SqliteStore {
             Task::Marks(marks) => {
                 self.write(|tx| commit::marks(tx, marks))?;
                 Ok(Answer::Marked)
+            }
+            Task::Keep(removal) => {
+                let receipts = self.receipts.clone();
+                let signer = receipts.as_ref().map(|(signer, _)| signer);
+                self.write(|tx| leaving::keep(tx, signer, removal))?;
+                Ok(Answer::Kept)
             }
             Task::Greet { .. }
             | Task::Rights { .. }

@@ -48,6 +48,9 @@ impl World {
             | Frame::Reconcile(_)
             | Frame::Compare(_)
             | Frame::Compared(_)
+            | Frame::Notice(_)
+            | Frame::Removed(_)
+            | Frame::Noted(_)
             | Frame::Close(_) => {}
         }
     }

@@ -9,6 +9,7 @@ use gridbeat_device_core::{Device, HistoryEntry, ReadError, SyncState};
 use gridbeat_domain::{IncidentView, State};
 use gridbeat_relay_store::RecordFilter;
 
+use crate::leave::quarantined;
 use crate::world::World;
 
 /// More than any run makes.
@@ -19,6 +20,7 @@ impl World {
     /// be, if the phone that made it was restored too. All else must come back.
     pub(crate) fn excuse_what_nobody_holds(&mut self) {
         let mut held: BTreeSet<(DocumentId, ChangeHash)> = BTreeSet::new();
+        self.relay.was_restored = true;
         for node in &self.nodes {
             held.extend(&node.saved);
             let Some(core) = &node.core else { continue };
@@ -32,11 +34,15 @@ impl World {
 
     /// Checks everything at the end of the calm.
     pub(crate) fn check(&mut self) {
+        for node in 0..self.nodes.len() {
+            self.sort_saved(node);
+        }
         self.check_in_sync();
         self.check_acknowledged();
         self.check_saved();
         self.check_equal();
         self.check_grants();
+        self.check_left();
         self.check_evidence();
         self.check_quarantine();
     }
@@ -73,6 +79,9 @@ impl World {
             };
             let state = core.sync_state();
             self.tally.reconciliations += core.counters().reconciliations;
+            if self.nodes[node].is_revoked {
+                continue;
+            }
             if !matches!(state, SyncState::InSync { .. }) {
                 self.violate(format!(
                     "device {node} is not in sync after the calm but {state:?}"
@@ -87,6 +96,8 @@ impl World {
             self.violate("the relay did not come back".into());
             return;
         };
+        // What a revoked device brings back to a relay that lost it is not admitted, and yet kept.
+        let quarantine = quarantined(store);
         let lost: Vec<_> = self
             .acknowledged
             .iter()
@@ -94,6 +105,7 @@ impl World {
                 !store
                     .contains(*document, change)
                     .expect("a living database can be read")
+                    && !quarantine.contains(change)
             })
             .map(|(document, change)| format!("acknowledged and lost: {change} of {document}"))
             .collect();
@@ -159,7 +171,8 @@ impl World {
         self.tally.documents = heads.len() as u64;
         let mut differ = Vec::new();
         for (number, node) in self.nodes.iter().enumerate() {
-            let Some(core) = &node.core else { continue };
+            let core = node.core.as_ref().filter(|_| !node.is_revoked);
+            let Some(core) = core else { continue };
             let here: BTreeMap<_, _> = core
                 .fingerprint()
                 .expect("a living file can be read")

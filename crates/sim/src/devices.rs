@@ -26,6 +26,7 @@ impl World {
                 self.trace
                     .line(format_args!("{time:?} device {node} starts"));
                 self.nodes[node].files.tidy();
+                self.sort_saved(node);
                 self.after(Duration::from_millis(1), Event::Dial(node));
             }
             Err(error) => self.violate(format!("device {node} cannot open its file: {error:?}")),
@@ -41,6 +42,7 @@ impl World {
         let mut random = self.random.fork();
         self.trace
             .line(format_args!("{:?} device {node} dies", self.time));
+        self.sort_saved(node);
         self.nodes[node].files.crash(torn.then_some(&mut random));
         if self.doom.take_torn() {
             self.nodes[node].files.tear(&mut random);
@@ -56,6 +58,9 @@ impl World {
     pub(crate) fn dial(&mut self, node: usize) {
         let partitioned = self.nodes[node].link.partitioned_until > self.time;
         if self.nodes[node].core.is_none() || self.nodes[node].session.is_some() {
+            return;
+        }
+        if self.has_given_up(node) {
             return;
         }
         if partitioned || self.relay.core.is_none() {
@@ -115,6 +120,11 @@ impl World {
             match output {
                 device_core::Output::Send { frame, .. } => self.send_up(node, &frame),
                 device_core::Output::Changed { documents } => self.watch(node, &documents),
+                device_core::Output::Leave(news) => {
+                    self.trace
+                        .line(format_args!("{:?} device {node}: {news:?}", self.time));
+                    self.sort_saved(node);
+                }
                 device_core::Output::State(state) => {
                     self.trace
                         .line(format_args!("{:?} device {node} is {state:?}", self.time));
@@ -144,11 +154,14 @@ impl World {
         };
         let refused = core.refused().map(|all| all.len()).unwrap_or_default();
         let mut seen = Vec::new();
+        let mut has_left = false;
         for document in documents {
-            let count = core
-                .history(*document)
-                .map(|history| history.len())
-                .unwrap_or_default();
+            let Ok(history) = core.history(*document) else {
+                // It left the phone with its scope.
+                has_left = true;
+                continue;
+            };
+            let count = history.len();
             let before = self.nodes[node]
                 .seen
                 .get(document)
@@ -163,6 +176,9 @@ impl World {
             seen.push((*document, count));
         }
         self.nodes[node].seen.extend(seen);
+        if has_left {
+            self.sort_saved(node);
+        }
         for violation in shrunk {
             self.violate(violation);
         }

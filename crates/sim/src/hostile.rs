@@ -29,7 +29,7 @@ const KEPT_MAX: usize = 8;
 #[derive(Debug, Default)]
 pub(crate) struct Hostile {
     /// Which device it is.
-    node: Option<usize>,
+    pub(crate) node: Option<usize>,
     per_mille: u64,
     /// Changes of colleagues that the feed brought.
     heard: BTreeMap<DocumentId, Vec<Vec<u8>>>,
@@ -68,6 +68,9 @@ impl World {
             | Frame::Reconcile(_)
             | Frame::Compare(_)
             | Frame::Compared(_)
+            | Frame::Notice(_)
+            | Frame::Removed(_)
+            | Frame::Noted(_)
             | Frame::Close(_) => {}
         }
     }

@@ -7,6 +7,7 @@
 //! - `hostile`, `forge`: a device that turned, and the changes it forges
 //! - `again`: what was said once is said again, and changes nothing
 //! - `steps`, `checks`: what must hold at every step, and afterwards
+//! - `leave`: devices that are moved or revoked, records that are handed over
 //!
 //! One seed is one run, the same on every machine: [`run`] twice gives the same trace. Replay a
 //! seed with `gridbeat sim --first SEED --seeds 1 --trace`. Not here: quinn and TLS, which have
@@ -19,6 +20,7 @@ mod devices;
 mod files;
 mod forge;
 mod hostile;
+mod leave;
 mod network;
 mod node;
 mod options;

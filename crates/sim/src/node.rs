@@ -138,6 +138,12 @@ pub(crate) struct Node {
     pub(crate) scopes: Vec<Scope>,
     /// Every change its officer was told is saved, and that no restored backup took away.
     pub(crate) saved: BTreeSet<(DocumentId, ChangeHash)>,
+    /// Those of them whose documents left the device since, with a grant or with everything.
+    pub(crate) left: BTreeSet<(DocumentId, ChangeHash)>,
+    /// Whether its scopes are others than at first.
+    pub(crate) is_moved: bool,
+    /// Whether it was revoked.
+    pub(crate) is_revoked: bool,
     /// How many changes its officer has seen of each document: it may never fall.
     pub(crate) seen: BTreeMap<DocumentId, usize>,
     /// A copy of its file put aside, and what was saved by then.
@@ -167,6 +173,9 @@ impl Node {
             session: None,
             scopes,
             saved: BTreeSet::new(),
+            left: BTreeSet::new(),
+            is_moved: false,
+            is_revoked: false,
             seen: BTreeMap::new(),
             backup: None,
             wakes: None,

@@ -89,6 +89,12 @@ pub struct Faults {
     pub downgrades: bool,
     /// A device turned: it pushes forged changes beside its honest ones.
     pub hostile: bool,
+    /// A device is moved to other scopes.
+    pub moves: bool,
+    /// A record is handed to another scope.
+    pub handovers: bool,
+    /// A device is revoked, and is to hand over what it has and wipe itself.
+    pub revocations: bool,
 }
 
 impl Faults {
@@ -109,6 +115,9 @@ impl Faults {
             clones: true,
             downgrades: true,
             hostile: true,
+            moves: true,
+            handovers: true,
+            revocations: true,
         }
     }
 
@@ -129,6 +138,9 @@ impl Faults {
             clones: false,
             downgrades: false,
             hostile: false,
+            moves: false,
+            handovers: false,
+            revocations: false,
         }
     }
 }

@@ -65,6 +65,9 @@ impl Steps {
             | Frame::Feed(_)
             | Frame::Compare(_)
             | Frame::Compared(_)
+            | Frame::Notice(_)
+            | Frame::Removed(_)
+            | Frame::Noted(_)
             | Frame::Close(_) => None,
         }
     }
@@ -106,6 +109,9 @@ impl Steps {
             | Frame::Applied(_)
             | Frame::Compare(_)
             | Frame::Compared(_)
+            | Frame::Notice(_)
+            | Frame::Removed(_)
+            | Frame::Noted(_)
             | Frame::Close(_) => None,
         }
     }
@@ -123,6 +129,9 @@ const fn brings(frame: &Frame) -> Option<&Scope> {
         | Frame::Applied(_)
         | Frame::Reconcile(_)
         | Frame::Compare(_)
+        | Frame::Notice(_)
+        | Frame::Removed(_)
+        | Frame::Noted(_)
         | Frame::Close(_) => None,
     }
 }

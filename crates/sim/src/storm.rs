@@ -64,7 +64,7 @@ impl World {
     }
 
     /// Writes a device's rights into the relay's table: all work in its scopes, but for `others`.
-    fn enrol(&mut self, node: usize, others: &BTreeMap<Scope, Verbs>) {
+    pub(crate) fn enrol(&mut self, node: usize, others: &BTreeMap<Scope, Verbs>) {
         let mut verbs: BTreeMap<Scope, Verbs> = self.nodes[node]
             .scopes
             .iter()
@@ -150,7 +150,7 @@ impl World {
         }
         let faults = self.options.faults;
         let node = usize::try_from(self.random.below(self.nodes.len() as u64)).unwrap_or(0);
-        let draw = self.random.below(13);
+        let draw = self.random.below(16);
         self.trace
             .line(format_args!("{:?} fault {draw} at {node}", self.time));
         match draw {
@@ -183,6 +183,9 @@ impl World {
             10 if faults.relay_restores => self.back_up_or_restore_relay(),
             11 if faults.clones => self.clone_device(node),
             12 if faults.downgrades => self.downgrade(node),
+            13 if faults.moves => self.move_device(node),
+            14 if faults.handovers => self.hand_over(),
+            15 if faults.revocations => self.revoke_device(node),
             _ => {}
         }
     }
@@ -280,6 +283,9 @@ impl World {
             &mut self.random,
         );
         clone.device = self.nodes[node].device;
+        clone.is_moved = self.nodes[node].is_moved;
+        clone.is_revoked = self.nodes[node].is_revoked;
+        clone.left = self.nodes[node].left.clone();
         clone.saved = self.nodes[node].saved.clone();
         clone.files.restore(&copy);
         self.nodes.push(clone);
@@ -293,6 +299,9 @@ impl World {
 
     /// A device may write in one of its scopes no longer, or may again.
     fn downgrade(&mut self, node: usize) {
+        if self.nodes[node].is_revoked {
+            return;
+        }
         let scope = self.nodes[node].scopes[0].clone();
         let verbs = if self.random.chance(500) {
             Verbs::READ
@@ -309,6 +318,7 @@ impl World {
         self.start_relay();
         self.limit_disk(None, None);
         self.relay.fuse.set(0);
+        self.settle_rights();
         for node in 0..self.nodes.len() {
             self.nodes[node].fuse.set(0);
             // What waited for a partition to end goes with its connection, as the link is good now.
@@ -364,6 +374,9 @@ pub(crate) fn swarm(random: &mut Random, options: &mut crate::Options) {
         &mut faults.clones,
         &mut faults.downgrades,
         &mut faults.hostile,
+        &mut faults.moves,
+        &mut faults.handovers,
+        &mut faults.revocations,
     ] {
         *fault &= random.chance(700);
     }

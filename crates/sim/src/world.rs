@@ -61,6 +61,8 @@ pub(crate) struct RelayNode {
     pub(crate) fuse: Fuse,
     pub(crate) random: Random,
     pub(crate) backup: Option<PathBuf>,
+    /// Whether it ever came back with an older copy.
+    pub(crate) was_restored: bool,
     pub(crate) life: u64,
     pub(crate) wakes: Option<Duration>,
 }
@@ -112,6 +114,12 @@ pub struct Tally {
     pub restores: u64,
     /// Devices cloned.
     pub clones: u64,
+    /// Devices moved to other scopes.
+    pub moves: u64,
+    /// Records handed to another scope.
+    pub handovers: u64,
+    /// Devices revoked.
+    pub revocations: u64,
     /// First flights replayed.
     pub replays: u64,
     /// Saves that a full disk turned down.
@@ -139,6 +147,7 @@ impl World {
             fuse: Fuse::of(&doom),
             random: random.fork(),
             backup: None,
+            was_restored: false,
             life: 0,
             wakes: None,
         };

@@ -5,9 +5,9 @@ use gridbeat_base::{
 };
 use gridbeat_sync_protocol::{
     Ack, Applied, BatchMark, BatchStamp, Close, Compare, CompareDocument, Compared,
-    ComparedDocument, Entry, Feed, FeedChange, Frame, Grant, Held, Hello, Push, PushChange,
-    PushDocument, Reason, Reconcile, ScopeGreeting, ScopeMark, Seal, Signature, Verdict, Versions,
-    Welcome,
+    ComparedDocument, Entry, Feed, FeedChange, Frame, Grant, Held, Hello, Noted, Notice, Push,
+    PushChange, PushDocument, Reason, Reconcile, RemovalHash, Removed, ScopeGreeting, ScopeMark,
+    Seal, Signature, Verdict, Versions, Welcome,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -27,6 +27,22 @@ pub(crate) fn frames() -> BoxedStrategy<Frame> {
         (reasons(), any::<u32>()).prop_map(|(reason, retry_after_s)| Frame::Close(Close {
             reason,
             retry_after_s
+        })),
+        (option::of(scopes()), any::<u64>(), times()).prop_map(|(scope, seq, deadline)| {
+            Frame::Notice(Notice {
+                scope,
+                seq,
+                deadline,
+            })
+        }),
+        (vec(any::<u8>(), 0..=512), option::of(signatures())).prop_map(|(statement, signature)| {
+            Frame::Removed(Removed {
+                statement,
+                signature,
+            })
+        }),
+        any::<[u8; 32]>().prop_map(|hash| Frame::Noted(Noted {
+            removal: RemovalHash::from_bytes(hash)
         })),
     ]
     .boxed()
@@ -168,13 +184,16 @@ fn pushes() -> impl Strategy<Value = Frame> {
     )
 }
 
-fn seals() -> impl Strategy<Value = Seal> {
-    let previous = option::of(any::<[u8; 20]>().prop_map(BatchMark::from_bytes));
-    let signature = any::<[u8; 32]>().prop_map(|half| {
+fn signatures() -> impl Strategy<Value = Signature> {
+    any::<[u8; 32]>().prop_map(|half| {
         let whole = [half, half].concat().try_into();
         Signature::from_bytes(whole.unwrap())
-    });
-    (any::<[u64; 2]>(), times(), previous, signature).prop_map(
+    })
+}
+
+fn seals() -> impl Strategy<Value = Seal> {
+    let previous = option::of(any::<[u8; 20]>().prop_map(BatchMark::from_bytes));
+    (any::<[u64; 2]>(), times(), previous, signatures()).prop_map(
         |([number, clock], wall, previous, signature)| Seal {
             stamp: BatchStamp {
                 number,

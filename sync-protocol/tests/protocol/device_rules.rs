@@ -4,8 +4,8 @@ use gridbeat_base::{Lane, WallTime};
 use gridbeat_sync_protocol::limits::{GREETING_TIMEOUT, PUSHES_OUT_MAX, RECONCILE_ROUNDS_MAX};
 use gridbeat_sync_protocol::{
     Applied, BatchProof, BatchStatement, CloseReason, Compare, CompareDocument, Compared,
-    DeviceMisbehaved, Feed, Frame, Grant, Push, PushDocument, Reconcile, RelayInput, RelayOutput,
-    RelaySession, SessionError, Signer, Versions, encode,
+    DeviceMisbehaved, Feed, Frame, Grant, Noted, Push, PushDocument, Reconcile, RelayInput,
+    RelayOutput, RelaySession, RemovalHash, Removed, SessionError, Signer, Versions, encode,
 };
 
 use crate::support::*;
@@ -123,6 +123,58 @@ fn reconciled() -> RelaySession {
     session
 }
 
+/// The removal that [`removed`] states, with some other signature or none.
+fn removed_by(signer: Option<&Signer>) -> Frame {
+    let Frame::Removed(removed) = removed() else {
+        panic!("a removal");
+    };
+    Frame::Removed(Removed::new(removed.statement, signer))
+}
+
+#[test]
+fn a_removal_is_the_devices_own_word_and_one_is_out_at_a_time() {
+    let unread = Frame::Removed(Removed::new(b"gridbeat removed".to_vec(), None));
+    check("removed_content", live_relay(), vec![unread]);
+    check("removed_content", live_relay(), vec![removed_of(2)]);
+    check("removed_too_soon", live_relay(), vec![removed(), removed()]);
+    let other = Signer::from_seed(&[9; 32]);
+    check("removed_signature", signing_relay(), vec![removed()]);
+    check(
+        "removed_signature",
+        signing_relay(),
+        vec![removed_by(Some(&other))],
+    );
+    check(
+        "removed_signature",
+        live_relay(),
+        vec![removed_by(Some(&signer()))],
+    );
+    let mut old = hello(&[("a", 10)]);
+    old.versions.newest = 1;
+    let mut session = new_relay();
+    send(&mut session, Frame::Hello(old)).unwrap();
+    let scopes = vec![greeting("a", 10)];
+    session
+        .welcome(incarnation(9), WallTime(0), scopes)
+        .unwrap();
+    check("later_version", session, vec![removed()]);
+}
+
+#[test]
+fn a_removal_is_answered_after_it_came_out_and_the_next_may_follow() {
+    let mut session = signing_relay();
+    for _ in 0..2 {
+        send(&mut session, removed_by(Some(&signer()))).unwrap();
+        let outputs = relay_outputs(&mut session);
+        let [RelayOutput::Removed(proof)] = outputs.as_slice() else {
+            panic!("{outputs:?}");
+        };
+        assert_eq!(proof.signed.map(|it| it.0), Some(signer().public_key()));
+        session.noted(proof.hash).unwrap();
+        assert_eq!(relay_outputs(&mut session).len(), 1);
+    }
+}
+
 #[test]
 fn frames_that_only_relays_send_come_from_no_device() {
     let compared = Compared {
@@ -137,6 +189,10 @@ fn frames_that_only_relays_send_come_from_no_device() {
         Frame::Ack(accepted(1, 1)),
         Frame::Feed(feed("a", 11, vec![change_entry(1)])),
         Frame::Compared(compared),
+        notice(Some("b")),
+        Frame::Noted(Noted {
+            removal: RemovalHash::of(b""),
+        }),
     ];
     for frame in frames {
         check("not_for_relay", live_relay(), vec![frame.clone()]);
@@ -150,6 +206,7 @@ fn the_device_greets_first_and_once() {
         applied("a", 1),
         ask("a"),
         compare("a", &[], true),
+        removed(),
         Frame::Close(close()),
     ] {
         check("not_greeted", new_relay(), vec![frame]);
@@ -179,7 +236,12 @@ fn a_greeting_makes_sense() {
 
 #[test]
 fn only_pushes_come_before_the_relay_has_greeted() {
-    for frame in [applied("a", 1), ask("a"), compare("a", &[], true)] {
+    for frame in [
+        applied("a", 1),
+        ask("a"),
+        compare("a", &[], true),
+        removed(),
+    ] {
         check("too_early", greeted(), vec![frame]);
     }
 }

@@ -235,6 +235,7 @@ impl World {
                 RelayOutput::Compare(compare) => {
                     self.due.push(Due::Compare(compare.documents, compare.last));
                 }
+                RelayOutput::Removed(proof) => panic!("{proof:?}"),
                 RelayOutput::Closed(reason) => panic!("{reason:?}"),
             }
         }
@@ -264,6 +265,7 @@ impl World {
                     self.held = (1..=cursor).zip(self.log.iter().cloned()).collect();
                     self.cursor = cursor;
                 }
+                other @ (DeviceOutput::Noticed(_) | DeviceOutput::Noted(_)) => panic!("{other:?}"),
                 DeviceOutput::Closed(reason) => panic!("{reason:?}"),
             }
         }

@@ -1,17 +1,20 @@
 //! The golden frames in `vectors/`: what was once on the wire stays readable, and is made the same.
 //!
-//! One file a frame and version, in hexadecimal digits; lines that begin with `#` are words. Files are
+//! One file a frame, with the version that brought it, in hexadecimal digits; lines that begin with `#` are words. Files are
 //! added, never edited: a failure here means that the wire has changed, and needs a new version.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gridbeat_base::{ChangeHash, DeviceId, DocumentId, Hlc, Install, Random, WallTime};
+use gridbeat_base::{
+    ChangeHash, DeviceId, DocumentId, Hlc, Incarnation, Install, Random, Scope, WallTime,
+};
 use gridbeat_sync_protocol::{
     Ack, Applied, BatchMark, BatchStamp, BatchStatement, Compare, CompareDocument, Compared,
-    ComparedDocument, Entry, FeedChange, Frame, Grant, Held, Hello, Push, PushChange, PushDocument,
-    Reconcile, Signer, Verdict, Versions, decode, encode,
+    ComparedDocument, Entry, FeedChange, Frame, Grant, Held, Hello, Noted, Notice, Push,
+    PushChange, PushDocument, Reconcile, RemovalHash, RemovalProof, RemovalStatement, Removed,
+    Signer, Verdict, Versions, decode, encode,
 };
 
 use crate::support::{close, digest, feed, greeting, hello, reason, scope, welcome};
@@ -59,7 +62,7 @@ fn folder() -> PathBuf {
 }
 
 fn read(name: &str) -> Vec<u8> {
-    let path = folder().join(format!("{name}.v1.hex"));
+    let path = folder().join(file_of(name));
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     let digits: Vec<u8> = lines.flat_map(str::bytes).collect();
@@ -67,9 +70,19 @@ fn read(name: &str) -> Vec<u8> {
     digits.chunks(2).map(byte).collect()
 }
 
+/// The file of a vector. Without a version in its name it is of the first.
+fn file_of(name: &str) -> String {
+    let version = if name.contains(".v") { "" } else { ".v1" };
+    format!("{name}{version}.hex")
+}
+
 fn hello_vectors() -> Vec<(&'static str, Frame)> {
     let mut first = hello(&[]);
     first.incarnation = None;
+    first.versions = Versions {
+        newest: 1,
+        oldest: 1,
+    };
     let mut zhenhai = hello(&[("330211001", 123_456), ("招宝山街道", 0)]);
     zhenhai.versions = Versions {
         newest: 3,
@@ -244,12 +257,52 @@ fn repair_vectors() -> Vec<(&'static str, Frame)> {
     ]
 }
 
+fn removal(scope: Option<Scope>) -> RemovalStatement {
+    RemovalStatement {
+        device: device(1),
+        install: Install::new(bytes(2)),
+        incarnation: scope.is_some().then(|| Incarnation::new(bytes(3))),
+        seq: if scope.is_some() { 123_456 } else { 0 },
+        scope,
+        digest: digest(9),
+        documents: 5_000,
+        removed: 4_711,
+        kept: 2,
+        at: WallTime(1_790_000_000_000),
+    }
+}
+
+fn leave_vectors() -> Vec<(&'static str, Frame)> {
+    let notice = |scope, seq| {
+        Frame::Notice(Notice {
+            scope,
+            seq,
+            deadline: WallTime(1_791_209_600_000),
+        })
+    };
+    let signer = Signer::from_seed(&bytes(3));
+    let here = removal(Some(scope("330211001"))).to_bytes();
+    let hash = RemovalHash::of(&here);
+    let removed = |statement, signer| Frame::Removed(Removed::new(statement, signer));
+    vec![
+        ("notice.v2", notice(Some(scope("330211001")), 123_456)),
+        ("notice-everything.v2", notice(None, 0)),
+        ("removed.v2", removed(here, Some(&signer))),
+        (
+            "removed-everything.v2",
+            removed(removal(None).to_bytes(), None),
+        ),
+        ("noted.v2", Frame::Noted(Noted { removal: hash })),
+    ]
+}
+
 fn vectors() -> Vec<(&'static str, Frame)> {
     [
         hello_vectors(),
         push_vectors(),
         feed_vectors(),
         repair_vectors(),
+        leave_vectors(),
     ]
     .concat()
 }
@@ -275,7 +328,7 @@ fn golden_frames_are_made_as_ever() {
 fn every_golden_frame_is_checked() {
     let names: BTreeSet<String> = vectors()
         .into_iter()
-        .map(|(name, _)| format!("{name}.v1.hex"))
+        .map(|(name, _)| file_of(name))
         .collect();
     let files: BTreeSet<String> = fs::read_dir(folder())
         .unwrap()
@@ -314,4 +367,15 @@ fn the_signature_of_a_golden_frame_is_good() {
     let batch = BatchStatement::of_push(device(1), install, seal.stamp, scope, documents);
     let key = Signer::from_seed(&bytes(3)).public_key();
     assert!(batch.prove(Some((key, seal.signature))).is_some());
+}
+
+#[test]
+fn the_removal_of_a_golden_frame_is_what_its_device_signed() {
+    let Frame::Removed(removed) = decode(&read("removed.v2")).unwrap() else {
+        panic!("a removal is read as a removal");
+    };
+    let key = Signer::from_seed(&bytes(3)).public_key();
+    let signed = removed.signature.map(|signature| (key, signature));
+    let proof = RemovalProof::of_bytes(removed.statement, signed).unwrap();
+    assert_eq!(proof.statement, removal(Some(scope("330211001"))));
 }

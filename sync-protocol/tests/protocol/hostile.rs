@@ -148,6 +148,7 @@ fn from_relays() -> impl Strategy<Value = Frame> {
         3 => reconciles(),
         3 => compareds(),
         1 => welcomes(),
+        1 => prop_oneof![Just(notice(Some("b"))), Just(notice(Some("c"))), Just(notice(None))],
         1 => Just(Frame::Close(close())),
     ]
 }
@@ -158,6 +159,7 @@ fn from_devices() -> impl Strategy<Value = Frame> {
         4 => applieds(),
         4 => reconciles(),
         4 => compares(),
+        2 => (1..3u8).prop_map(removed_of),
         1 => Just(Frame::Hello(hello(&[("a", 10)]))),
         1 => Just(Frame::Close(close())),
     ]
@@ -278,6 +280,9 @@ proptest! {
                             documents: unknown.collect(),
                             last: compare.last,
                         });
+                    }
+                    RelayOutput::Removed(proof) => {
+                        let _ = session.noted(proof.hash);
                     }
                     RelayOutput::Send { .. } | RelayOutput::Applied { .. } | RelayOutput::Closed(_) => {}
                 }

@@ -4,8 +4,8 @@ use gridbeat_base::Lane;
 use gridbeat_sync_protocol::limits::{FEED_WEIGHT_MAX, FEED_WINDOW_BYTES, GREETING_TIMEOUT};
 use gridbeat_sync_protocol::{
     Ack, Applied, CloseReason, Compare, CompareDocument, Compared, ComparedDocument, DeviceInput,
-    DeviceOutput, DeviceSession, Entry, Feed, Frame, Grant, Hello, Reconcile, SessionError,
-    Verdict,
+    DeviceOutput, DeviceSession, Entry, Feed, Frame, Grant, Hello, Noted, Reconcile, RemovalHash,
+    SessionError, Verdict,
 };
 
 use crate::support::*;
@@ -123,9 +123,59 @@ fn applied() -> Frame {
     })
 }
 
+fn noted(removed: &Frame) -> Frame {
+    let Frame::Removed(removed) = removed else {
+        panic!("a removal");
+    };
+    let removal = RemovalHash::of(&removed.statement);
+    Frame::Noted(Noted { removal })
+}
+
+/// A session of version 2 with scope "a", and "b" that is not granted.
+fn leaving() -> DeviceSession {
+    let mut session = greeting_device(hello(&[("a", 10), ("b", 3)]));
+    let mut scopes = vec![greeting("a", 10), greeting("b", 0)];
+    scopes[1].grant = Grant::None;
+    let mut welcome = welcome(scopes);
+    welcome.version = 2;
+    give(&mut session, Frame::Welcome(welcome)).unwrap();
+    device_outputs(&mut session);
+    session
+}
+
+#[test]
+fn a_notice_is_of_what_is_not_granted() {
+    check("notice_granted", leaving(), vec![notice(Some("a"))]);
+    check("notice_granted", leaving(), vec![notice(None)]);
+    check("later_version", live_device(), vec![notice(Some("b"))]);
+    let mut session = leaving();
+    give(&mut session, notice(Some("b"))).unwrap();
+    let outputs = device_outputs(&mut session);
+    assert!(matches!(outputs.as_slice(), [DeviceOutput::Noticed(_)]));
+}
+
+#[test]
+fn a_removal_is_acknowledged_once_when_it_is_out() {
+    let out = || {
+        let mut session = leaving();
+        let Frame::Removed(removed) = removed() else {
+            panic!("a removal");
+        };
+        session.removed(removed.clone()).unwrap();
+        assert_eq!(session.removed(removed), Err(SessionError::Full));
+        device_outputs(&mut session);
+        session
+    };
+    let (good, other) = (noted(&removed()), noted(&removed_of(2)));
+    check("noted_unsent", leaving(), vec![good.clone()]);
+    check("noted_unsent", out(), vec![other]);
+    check("noted_unsent", out(), vec![good.clone(), good.clone()]);
+    check("later_version", live_device(), vec![good]);
+}
+
 #[test]
 fn frames_that_only_devices_send_come_from_no_relay() {
-    for frame in [Frame::Hello(hello(&[])), compare(), applied()] {
+    for frame in [Frame::Hello(hello(&[])), compare(), applied(), removed()] {
         check("not_for_device", live_device(), vec![frame]);
     }
 }
@@ -136,6 +186,8 @@ fn the_relay_greets_first_and_once() {
         Frame::Ack(accepted(1, 1)),
         answer("a"),
         compared("a", &[], true),
+        notice(Some("b")),
+        noted(&removed()),
     ] {
         check("not_welcomed", greeting_a(), vec![frame]);
     }
@@ -149,7 +201,7 @@ fn the_relay_greets_first_and_once() {
 #[test]
 fn the_relay_chooses_among_the_versions_offered() {
     let mut bad = welcome(vec![greeting("a", 10)]);
-    bad.version = 2;
+    bad.version = 3;
     check(
         "version_not_offered",
         greeting_a(),

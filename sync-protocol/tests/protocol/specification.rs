@@ -57,6 +57,7 @@ fn the_limits_are_the_published_ones() {
         ),
         ("COMPARE_DOCUMENTS_MAX", COMPARE_DOCUMENTS_MAX),
         ("COMPARE_CHANGES_MAX", COMPARE_CHANGES_MAX),
+        ("REMOVAL_BYTES_MAX", REMOVAL_BYTES_MAX),
     ];
     let rows = rows();
     for (name, value) in limits {

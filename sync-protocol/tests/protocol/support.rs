@@ -5,9 +5,9 @@ use gridbeat_base::{
 };
 use gridbeat_sync_protocol::{
     Ack, BatchMark, BatchStamp, BatchStatement, Close, DeviceInput, DeviceOutput, DeviceSession,
-    Entry, Feed, FeedChange, Frame, Grant, Hello, Push, PushChange, PushDocument, Reason,
-    RelayInput, RelayOutput, RelaySession, ScopeGreeting, ScopeMark, SessionError, Signer, Verdict,
-    Versions, Welcome,
+    Entry, Feed, FeedChange, Frame, Grant, Hello, Notice, Push, PushChange, PushDocument, Reason,
+    RelayInput, RelayOutput, RelaySession, RemovalStatement, Removed, ScopeGreeting, ScopeMark,
+    SessionError, Signer, Verdict, Versions, Welcome,
 };
 
 pub(crate) const NOW: Monotonic = Monotonic(std::time::Duration::ZERO);
@@ -151,6 +151,37 @@ pub(crate) fn sealed(signer: &Signer, number: u64, documents: Vec<PushDocument>)
         documents,
         seal: Some(statement.seal(signer).0),
     }
+}
+
+/// A notice of leaving a scope, or everything.
+pub(crate) fn notice(name: Option<&str>) -> Frame {
+    Frame::Notice(Notice {
+        scope: name.map(scope),
+        seq: 10,
+        deadline: WallTime(1_790_000_000_000),
+    })
+}
+
+/// A device's word that it removed scope "b", not signed.
+pub(crate) fn removed_of(n: u8) -> Frame {
+    let statement = RemovalStatement {
+        device: device(n),
+        install: Install::new([2; 16]),
+        scope: Some(scope("b")),
+        incarnation: Some(incarnation(9)),
+        seq: 3,
+        digest: digest(7),
+        documents: 3,
+        removed: 3,
+        kept: 0,
+        at: WallTime(1_790_000_000_000),
+    };
+    Frame::Removed(Removed::new(statement.to_bytes(), None))
+}
+
+/// As [`removed_of`], of device 1.
+pub(crate) fn removed() -> Frame {
+    removed_of(1)
 }
 
 /// The acknowledgement of a push of one document with one change.

@@ -33,6 +33,8 @@ fn feeds(session: &mut DeviceSession) -> Vec<u64> {
         | DeviceOutput::Reconciled { .. }
         | DeviceOutput::Compared(_)
         | DeviceOutput::Aligned { .. }
+        | DeviceOutput::Noticed(_)
+        | DeviceOutput::Noted(_)
         | DeviceOutput::Closed(_) => None,
     };
     device_outputs(session)

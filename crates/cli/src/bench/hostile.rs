@@ -168,7 +168,9 @@ impl Hostile {
                     | DeviceOutput::Feed(_)
                     | DeviceOutput::Reconciled { .. }
                     | DeviceOutput::Compared(_)
-                    | DeviceOutput::Aligned { .. } => {}
+                    | DeviceOutput::Aligned { .. }
+                    | DeviceOutput::Noticed(_)
+                    | DeviceOutput::Noted(_) => {}
                 }
             }
             let event = tokio::time::timeout(PATIENCE, events.recv()).await?;

@@ -16,6 +16,7 @@ mod gate;
 mod hostile;
 mod link_return;
 mod measure;
+mod move_scopes;
 mod open;
 mod reconnect;
 mod relay_memory;
@@ -56,6 +57,8 @@ enum Bench {
     Return(link_return::ReturnArgs),
     /// Check honest changes, and refuse what was built to exhaust whoever decodes it.
     Gate(gate::GateArgs),
+    /// Move a device to an area that shares most documents with the one it leaves.
+    Move(move_scopes::MoveArgs),
     /// Let many devices bring their outboxes at once.
     FanIn(fan_in::FanInArgs),
     /// Let honest devices work beside a hostile one, and take what they notice of it.
@@ -86,6 +89,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Bench::Reconnect(args) => reconnect::run(&args, &workplace(dir)?)?,
         Bench::Return(args) => link_return::run(&args, &workplace(dir)?)?,
         Bench::Gate(args) => gate::run(&args)?,
+        Bench::Move(args) => move_scopes::run(&args, &workplace(dir)?)?,
         Bench::FanIn(args) => fan_in::run(&args, &workplace(dir)?)?,
         Bench::Flood(args) => flood::run(&args, &workplace(dir)?)?,
         Bench::RelayMemory(args) => relay_memory::run(&args, &workplace(dir)?)?,

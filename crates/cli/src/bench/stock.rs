@@ -17,7 +17,9 @@ use gridbeat_document::{Actor, Document, Kind, Provenance, Stamp};
 use gridbeat_link::{Clock, random_from_system};
 use gridbeat_relay_core::{Config, Output, Relay, SessionId};
 use gridbeat_relay_store::{Registry as _, SqliteStore, Store as _, StoreOptions};
-use gridbeat_sync_protocol::{Frame, Hello, Push, PushChange, PushDocument, Verdict, Versions};
+use gridbeat_sync_protocol::{
+    Frame, Hello, Push, PushChange, PushDocument, Verdict, Versions, encode,
+};
 use serde_json::json;
 
 /// Documents in a push: the most the protocol allows is 200 changes, and each has one.
@@ -110,6 +112,17 @@ pub(super) fn open_device_with(
     )?)
 }
 
+/// What went over the link of one session.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Carried {
+    /// Bytes of the device's frames.
+    pub(super) up_bytes: usize,
+    /// Bytes of the relay's frames.
+    pub(super) down_bytes: usize,
+    /// How often the device said something and waited for what the relay says to it.
+    pub(super) rounds: u64,
+}
+
 /// A relay's database in the hands of its brain, without a network.
 #[derive(Debug)]
 pub(super) struct Stock {
@@ -193,8 +206,19 @@ impl Stock {
         Ok(())
     }
 
+    /// Puts documents into another scope too.
+    pub(super) fn place(&mut self, documents: &[DocumentId], scope: &Scope) -> anyhow::Result<()> {
+        for document in documents {
+            self.relay
+                .place(self.clock.now(), *document, scope.clone(), true);
+        }
+        self.exchange(SessionId(0), [])?;
+        Ok(())
+    }
+
     /// Lets a device meet the relay until both hold the same.
-    pub(super) fn sync(&mut self, device: &mut device_core::Device) -> anyhow::Result<()> {
+    pub(super) fn sync(&mut self, device: &mut device_core::Device) -> anyhow::Result<Carried> {
+        let mut carried = Carried::default();
         let session = self.connect(device.device());
         device.connected(self.clock.now())?;
         loop {
@@ -202,12 +226,25 @@ impl Stock {
             while let Some(output) = device.poll_output() {
                 match output {
                     device_core::Output::Send { frame, .. } => up.push(frame),
-                    device_core::Output::Changed { .. } | device_core::Output::State(_) => {}
+                    device_core::Output::Changed { .. }
+                    | device_core::Output::State(_)
+                    | device_core::Output::Leave(_) => {}
                     device_core::Output::Close(reason) => bail!("the device closed: {reason:?}"),
                 }
             }
+            carried.rounds += u64::from(!up.is_empty());
+            carried.up_bytes += up.iter().map(|frame| encode(frame).len()).sum::<usize>();
             let down = self.exchange(session, up)?;
+            carried.down_bytes += down.iter().map(|frame| encode(frame).len()).sum::<usize>();
             if down.is_empty() {
+                let now = self.clock.now();
+                if device
+                    .next_deadline()
+                    .is_some_and(|due| due <= now.monotonic)
+                {
+                    device.handle_deadline(now)?;
+                    continue;
+                }
                 break;
             }
             device.handle_frames(self.clock.now(), down)?;
@@ -220,7 +257,7 @@ impl Stock {
         device.disconnected(self.clock.now());
         self.relay.disconnected(self.clock.now(), session);
         self.exchange(session, [])?;
-        Ok(())
+        Ok(carried)
     }
 
     fn connect(&mut self, device: DeviceId) -> SessionId {

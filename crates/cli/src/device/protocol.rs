@@ -235,6 +235,22 @@ pub(crate) enum Event {
         /// They, and how long it took.
         changes: Vec<AcknowledgedLine>,
     },
+    /// The device is leaving a scope, or everything (no scope): the relay gave notice.
+    Leaving {
+        /// The scope.
+        scope: Option<Scope>,
+        /// Until when the relay takes what was saved there; for everything, when the device was revoked.
+        deadline_ms: i64,
+    },
+    /// The records of a scope are gone from this device, or everything is (no scope).
+    Left {
+        /// The scope.
+        scope: Option<Scope>,
+        /// How many documents are gone.
+        removed: u64,
+        /// How many changes are kept among the refused ones.
+        kept: u64,
+    },
 }
 
 /// A document that changed.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use gridbeat_base::{BlobHash, ChangeHash, DocumentId};
-use gridbeat_device::{CallError, Device, SaveError};
+use gridbeat_device::{CallError, Device, Leave, SaveError};
 use gridbeat_document::IntentError;
 use serde::Serialize;
 use serde_json::Value;
@@ -31,10 +31,29 @@ struct Session {
     out: tokio::io::Stdout,
 }
 
+fn leave_event(news: Leave) -> Event {
+    match news {
+        Leave::Noticed { scope, deadline } => Event::Leaving {
+            scope,
+            deadline_ms: deadline.millis(),
+        },
+        Leave::Left {
+            scope,
+            removed,
+            kept,
+        } => Event::Left {
+            scope,
+            removed,
+            kept,
+        },
+    }
+}
+
 /// Speaks until the end.
 pub(super) async fn run(device: Device) -> anyhow::Result<Ending> {
     let mut states = device.watch_sync_state();
     let mut changes = device.changes();
+    let mut leaving = device.leaving();
     let mut session = Session {
         device,
         pending: BTreeMap::new(),
@@ -56,6 +75,11 @@ pub(super) async fn run(device: Device) -> anyhow::Result<Ending> {
                     let waiting = session.pending.keys().copied().collect();
                     session.changed(waiting).await?;
                 }
+                Err(RecvError::Closed) => break,
+            },
+            news = leaving.recv() => match news {
+                Ok(news) => session.tell(&leave_event(news)).await?,
+                Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => break,
             },
             state = states.changed() => match state {

@@ -1,7 +1,7 @@
 //! What became of a push: durable, known, waiting for something, or refused.
 
 use gridbeat_base::{Scope, WallTime};
-use gridbeat_sync_protocol::{Reason, Verdict};
+use gridbeat_sync_protocol::{Grant, Reason, Verdict};
 
 use super::push::PushedDocument;
 use super::work::Work;
@@ -9,7 +9,7 @@ use super::{Link, OwnEntry, rebase};
 use crate::LinkError;
 use crate::store::documents::{self, Loaded, Touched};
 use crate::store::scopes::{self, Membership, Placement};
-use crate::store::sql;
+use crate::store::{refused, sql};
 
 /// The relay's answer to one push.
 pub(super) struct Answer {
@@ -33,10 +33,14 @@ pub(super) fn apply(
     // Acknowledgements come in any order: the chain goes on from the highest number.
     let chain = &mut work.book.batch;
     chain.acknowledged = push.batch.into_iter().chain(chain.acknowledged).max();
+    work.book.observe(answer.received, work.now);
+    if let Some(id) = push.refused {
+        refused::delete(work.tx, id)?;
+        return Ok(());
+    }
     let scope = work.book.scopes.get(&answer.scope).map(|row| row.id);
     let mut seq = answer.first_seq;
     let mut verdicts = answer.verdicts.into_iter();
-    work.book.observe(answer.received, work.now);
     for (pushed, is_attached) in push.documents.iter().zip(answer.attached) {
         for (change, _) in &pushed.changes {
             link.in_flight.remove(change);
@@ -55,8 +59,8 @@ pub(super) fn apply(
         settle(work, link, pushed, settled)?;
     }
     // PROTOCOL 4.4: the entries an acknowledgement names are dense.
-    if let Some(next) = seq {
-        let at = link.scope(&answer.scope);
+    // Of a scope that is being left nothing comes.
+    if let (Some(next), Some(at)) = (seq, link.scopes.get_mut(&answer.scope)) {
         at.head = at.head.max(next.saturating_sub(1));
     }
     Ok(())
@@ -115,8 +119,13 @@ fn settle(
     let document = (loaded.id, loaded.uuid);
     work.counters.documents_rebuilt += u64::from(loaded.was_rebuilt);
     let mut touched = None;
-    let mut refused = Vec::new();
+    let mut refusals = Vec::new();
     let mut is_incomplete = false;
+    let is_granted = work
+        .book
+        .scopes
+        .get(settled.scope)
+        .is_some_and(|row| row.grant != Grant::None);
     for ((_, hash), verdict) in pushed.changes.iter().zip(settled.verdicts) {
         // A change that was made anew meanwhile is not waited for any more.
         let Some(entry) = loaded.log.get(hash).copied() else {
@@ -129,17 +138,23 @@ fn settle(
                 touched = Some(Touched::Provenance);
             }
             Verdict::Known => work.answer(entry.id)?,
-            Verdict::Incomplete => is_incomplete = true,
+            // The relay has it, in its quarantine; here it goes with everything else.
+            Verdict::Refused(_) if link.surrenders => {
+                work.settle(entry.id)?;
+            }
+            Verdict::Incomplete if is_granted => is_incomplete = true,
+            // What it builds on cannot be brought to a scope that is left.
+            Verdict::Incomplete => refusals.push((*hash, left_behind())),
             // What the feed has brought since is durable, whatever became of sending it again.
             Verdict::Refused(_) if entry.received.is_some() => {}
-            Verdict::Refused(reason) => refused.push((*hash, reason)),
+            Verdict::Refused(reason) => refusals.push((*hash, reason)),
         }
     }
     if settled.is_attached {
         stay(work, &loaded, settled.scope_id)?;
     }
-    if !refused.is_empty() {
-        rebase::refuse(work, &mut loaded, settled.scope, &refused)?;
+    if !refusals.is_empty() {
+        rebase::refuse(work, &mut loaded, settled.scope, &refusals)?;
         touched = Some(Touched::Content);
         // What is left of it was made anew, on a history the relay has.
         is_incomplete = false;
@@ -182,6 +197,15 @@ pub(super) fn fallen(reason: &Reason) -> Reason {
         code: "depends_on_refused".to_owned(),
         en: format!("it builds on what was refused: {}", reason.en),
         zh: format!("所依据的修改未被接受：{}", reason.zh),
+    }
+}
+
+/// The words for a change that builds on what the relay has lost, in a scope that is left.
+fn left_behind() -> Reason {
+    Reason {
+        code: "scope_left".to_owned(),
+        en: "it builds on what the relay lost, and this device has left the area".to_owned(),
+        zh: "所依据的内容在服务端已丢失，且本设备已离开该区域".to_owned(),
     }
 }
 

@@ -114,7 +114,7 @@ fn apply_document(
                 if !before.is_empty() {
                     is_sound &= apply_run(work, scope, uuid, before)?;
                 }
-                work.detach(link, uuid, scope)?;
+                work.detach(Some(link), uuid, scope)?;
             }
             Some(_) | None => is_sound &= apply_run(work, scope, uuid, run)?,
         }

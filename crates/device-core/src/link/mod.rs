@@ -6,12 +6,14 @@
 //! - `ack`, `rebase`: what became of it; a refusal and the intents behind it
 //! - `feed`: what others did
 //! - `repair`: two sides that differ find out where
+//! - `leave`: what goes with a grant, and what is stated about it
 //!
 //! All effects of one call are one transaction; what is told to the relay about them is told after its
 //! commit. A session's own state lives in memory and dies with it: the next one begins from the file.
 
 mod ack;
 mod feed;
+mod leave;
 mod push;
 mod rebase;
 mod repair;
@@ -26,6 +28,7 @@ use gridbeat_sync_protocol::{
     ScopeMark, SessionError, Versions,
 };
 
+use crate::store::removals;
 use crate::{Device, LinkError, StorageError, SyncProblem, SyncState};
 use push::{PushOut, Pusher};
 use repair::Repair;
@@ -56,8 +59,32 @@ pub enum Output {
     },
     /// Synchronisation stands differently from before.
     State(SyncState),
+    /// A scope is being left, or everything; or that is done.
+    Leave(Leave),
     /// The session is over; drop the connection once what was to be sent is sent.
     Close(CloseReason),
+}
+
+/// What a device makes known about leaving.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Leave {
+    /// The relay gave notice.
+    Noticed {
+        /// The scope; `None` for everything, because the device was revoked.
+        scope: Option<Scope>,
+        /// Until when the relay still takes what was saved there, by its clock; for everything, when the
+        /// device was revoked.
+        deadline: WallTime,
+    },
+    /// The records are gone from this device, but for those in other scopes.
+    Left {
+        /// The scope; `None` for everything.
+        scope: Option<Scope>,
+        /// How many documents are gone.
+        removed: u64,
+        /// How many changes are kept among the refused ones, because the relay did not take them.
+        kept: u64,
+    },
 }
 
 /// One session with the relay.
@@ -78,6 +105,12 @@ pub(crate) struct Link {
     reopened: BTreeSet<i64>,
     /// The relay's incarnation, until every scope is reconciled with it.
     incarnation: Option<Incarnation>,
+    /// Whether the device was revoked, and hands over what it has.
+    surrenders: bool,
+    /// The last of the refused changes that were handed over.
+    handed_over: i64,
+    /// Whether the file was wiped after that.
+    is_wiped: bool,
 }
 
 /// Where one scope stands in a session.
@@ -96,6 +129,8 @@ struct ScopeLink {
     lag_repairs: u32,
     /// Whether reconciling did not help.
     is_stuck: bool,
+    /// Whether it is new, and its first reconciliation is over what is held by other scopes too.
+    adopts: bool,
 }
 
 /// A feed entry that a push of this session made.
@@ -154,6 +189,9 @@ impl Device {
             lagging: BTreeMap::new(),
             reopened: BTreeSet::new(),
             incarnation: None,
+            surrenders: false,
+            handed_over: 0,
+            is_wiped: false,
         });
         self.send_waiting(now);
         self.show(now);
@@ -189,6 +227,12 @@ impl Device {
     ///
     /// As [`Self::handle_frame`].
     pub fn handle_deadline(&mut self, now: Now) -> Result<(), LinkError> {
+        if let Err(error) = self.leave_on(now) {
+            if self.link.is_some() {
+                self.fail(now, &error);
+            }
+            return Err(error);
+        }
         self.handle_inputs(now, [DeviceInput::Deadline])
     }
 
@@ -203,7 +247,7 @@ impl Device {
     fn drop_frames(&mut self) {
         self.outputs.retain(|output| match output {
             Output::Send { .. } | Output::Close(_) => false,
-            Output::Changed { .. } | Output::State(_) => true,
+            Output::Changed { .. } | Output::State(_) | Output::Leave(_) => true,
         });
     }
 
@@ -295,6 +339,14 @@ impl Device {
                     DeviceOutput::Aligned { scope, cursor } => {
                         repair::aligned(work, &mut link, &scope, cursor)?;
                     }
+                    DeviceOutput::Noticed(notice) => {
+                        link.surrenders |= notice.scope.is_none();
+                        work.leave_news.push(Leave::Noticed {
+                            scope: notice.scope,
+                            deadline: notice.deadline,
+                        });
+                    }
+                    DeviceOutput::Noted(removal) => removals::note(work.tx, &removal)?,
                     DeviceOutput::Closed(reason) => closed = Some(reason),
                 }
             }
@@ -310,7 +362,7 @@ impl Device {
                 }
             }
         }
-        self.link = Some(link);
+        self.leave_with(now, link)?;
         match closed {
             Some(reason) => self.end(now, reason),
             None => self.send_waiting(now),
@@ -327,6 +379,7 @@ impl Device {
     ) -> Result<(), LinkError> {
         let before = self.book.clone();
         let (kinds, random, counters) = (&self.kinds, &mut self.random, self.counters);
+        let (device, install) = (self.device, self.install);
         let done = self.store.write(|tx| {
             let mut work = Work {
                 tx,
@@ -337,22 +390,32 @@ impl Device {
                 counters,
                 changed: BTreeSet::new(),
                 rebased: false,
+                device,
+                install,
+                leaves: false,
+                leave_news: Vec::new(),
             };
             job(&mut work)?;
             work.book.keep(tx, &before)?;
-            Ok::<_, LinkError>((work.book, work.counters, work.changed, work.rebased))
+            let flags = (work.rebased, work.leaves, work.leave_news);
+            Ok::<_, LinkError>((work.book, work.counters, work.changed, flags))
         })?;
-        let (book, counters, changed, rebased) = done;
+        let (book, counters, changed, (rebased, leaves, leave_news)) = done;
         self.book = book;
         self.counters = counters;
         if rebased {
             self.actor = None;
+        }
+        if leaves {
+            self.leave_due = Some(now.monotonic);
         }
         if !changed.is_empty() {
             self.outputs.push_back(Output::Changed {
                 documents: changed.into_iter().collect(),
             });
         }
+        self.outputs
+            .extend(leave_news.into_iter().map(Output::Leave));
         Ok(())
     }
 
@@ -367,7 +430,16 @@ impl Device {
             signer: self.signer.as_ref(),
             wall: now.wall,
         };
-        let result = push::fill(self.store.reader(), &mut self.book, &pusher, &mut link);
+        let db = self.store.reader();
+        let mut result = push::fill(db, &mut self.book, &pusher, &mut link);
+        if result.is_ok() && link.surrenders {
+            result = leave::surrender(db, &mut self.book, &pusher, &self.kinds, &mut link);
+        }
+        self.link = Some(link);
+        let result = result.and_then(|()| self.send_removal());
+        let Some(mut link) = self.link.take() else {
+            return;
+        };
         while let Some(output) = link.session.poll_output() {
             if let DeviceOutput::Send { lane, frame } = output {
                 self.outputs.push_back(Output::Send { lane, frame });
@@ -442,7 +514,7 @@ impl Device {
         if !link.is_welcomed {
             return SyncState::Connecting { waiting };
         }
-        if waiting > 0 {
+        if waiting > 0 || link.surrenders {
             return SyncState::Sending { waiting };
         }
         let mut behind = 0;

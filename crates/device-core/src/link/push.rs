@@ -21,6 +21,8 @@ pub(super) struct PushOut {
     pub(super) documents: Vec<PushedDocument>,
     /// Its number and name as a batch, if it is signed.
     pub(super) batch: Option<(u64, BatchMark)>,
+    /// What was refused before and is handed over in it, in place of documents.
+    pub(super) refused: Option<i64>,
 }
 
 /// A document's part of a push.
@@ -49,7 +51,7 @@ pub(super) struct Pusher<'a> {
 
 impl Pusher<'_> {
     /// Signs a push as the next batch, if the device has a key.
-    fn seal(
+    pub(super) fn seal(
         &self,
         book: &mut Book,
         scope: &Scope,

@@ -107,11 +107,15 @@ pub(super) fn is_void(work: &Work<'_>, loaded: &Loaded) -> Result<bool, LinkErro
 /// Removes a document of which nothing is left.
 pub(super) fn remove(work: &mut Work<'_>, loaded: &Loaded) -> Result<(), LinkError> {
     let document = (loaded.id, loaded.uuid);
-    for place in scopes::placements(work.tx, loaded.id)? {
-        work.displace(document, &place)?;
+    let placements = scopes::placements(work.tx, loaded.id)?;
+    for place in &placements {
+        work.displace(document, place)?;
+    }
+    work.let_go(document, &[])?;
+    for place in placements {
         work.drop_scope_if_done(place.scope)?;
     }
-    Ok(work.drop_if_unplaced(document)?)
+    Ok(())
 }
 
 /// Returns the refused changes and all that depend on them, in causal order.

@@ -4,7 +4,7 @@
 //! What the device lacks it takes in; what the relay lacks goes back to the outbox, whoever wrote it.
 //! The feed goes on behind where the relay began to answer, so that some entries come twice.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use gridbeat_base::{Digest, DocumentId, Scope};
 use gridbeat_sync_protocol::{
@@ -19,15 +19,19 @@ use crate::LinkError;
 use crate::store::documents::{self, LoadFault, Loaded, Touched};
 use crate::store::log::{self, LogEntry};
 use crate::store::outbox::{self, Waiting};
-use crate::store::scopes::{self, Membership, Placement};
+use crate::store::scopes::{self, Elsewhere, Membership, Placement};
 use crate::store::sql;
 
 /// One reconciliation of a scope.
 #[derive(Debug)]
 pub(super) struct Repair {
     reconciler: Reconciler,
+    /// Documents of other scopes that may be in this one too, as far as they have not turned out to differ.
+    elsewhere: BTreeMap<DocumentId, Elsewhere>,
     /// Documents that differ and are not asked about yet.
     differing: VecDeque<DocumentId>,
+    /// Documents that differ, asked about or not.
+    known: BTreeSet<DocumentId>,
     /// Whether the changes held were named when they were asked about.
     names_changes: bool,
     /// How many of the documents asked about are not answered.
@@ -116,7 +120,7 @@ pub(super) fn reopen_lost(work: &mut Work<'_>, link: &mut Link) -> Result<(), Li
         let place = scopes::placement(work.tx, document, scope)?;
         if place.is_some_and(|place| place.membership == Membership::Proposed) {
             let uuid = documents::uuid(work.tx, document)?;
-            work.detach(link, uuid, scope)?;
+            work.detach(Some(link), uuid, scope)?;
         }
     }
     Ok(())
@@ -126,9 +130,20 @@ fn begin(work: &mut Work<'_>, link: &mut Link, scope: &Scope) -> Result<(), Link
     let Some(row) = work.book.scopes.get(scope) else {
         return Ok(());
     };
-    let inventory = scopes::inventory(work.tx, row.id)?;
+    let id = row.id;
+    let inventory = scopes::inventory(work.tx, id)?;
+    // What it has by other scopes need not come again.
+    let elsewhere = if link.scope(scope).adopts {
+        scopes::elsewhere(work.tx, id)?
+    } else {
+        BTreeMap::new()
+    };
+    let held = elsewhere
+        .iter()
+        .map(|(document, it)| (*document, it.digest));
     let items = inventory
         .into_iter()
+        .chain(held)
         .map(|(document, digest)| Item { document, digest });
     let (reconciler, message) = Reconciler::initiate(items);
     link.session.reconcile(scope, message)?;
@@ -137,7 +152,9 @@ fn begin(work: &mut Work<'_>, link: &mut Link, scope: &Scope) -> Result<(), Link
     at.agrees = false;
     at.repair = Some(Repair {
         reconciler,
+        elsewhere,
         differing: VecDeque::new(),
+        known: BTreeSet::new(),
         names_changes: true,
         unanswered: 0,
         latest: (0, Digest::EMPTY),
@@ -148,7 +165,7 @@ fn begin(work: &mut Work<'_>, link: &mut Link, scope: &Scope) -> Result<(), Link
 
 /// Takes in the relay's answer to a message of range reconciliation.
 pub(super) fn step(
-    work: &Work<'_>,
+    work: &mut Work<'_>,
     link: &mut Link,
     scope: &Scope,
     message: &[u8],
@@ -158,15 +175,47 @@ pub(super) fn step(
         return Ok(());
     };
     let step = repair.reconciler.step(message)?;
-    for document in step.documents() {
-        if !repair.differing.contains(&document) {
+    let lacking = step.need.iter().map(|item| item.document);
+    // A document of another scope that only we name is not in this one, as far as this answer says.
+    let held = step.have.iter().map(|item| item.document);
+    let held = held.filter(|document| repair.elsewhere.remove(document).is_none());
+    let differing: BTreeSet<DocumentId> = held.collect();
+    for document in differing.into_iter().chain(lacking) {
+        if repair.known.insert(document) {
             repair.differing.push_back(document);
         }
     }
-    match step.reply {
-        Some(reply) => Ok(link.session.reconcile(scope, reply)?),
-        None => ask(work, link, scope),
+    if let Some(reply) = step.reply {
+        return Ok(link.session.reconcile(scope, reply)?);
     }
+    let equal = std::mem::take(&mut repair.elsewhere);
+    adopt(work, scope, equal)?;
+    ask(work, link, scope)
+}
+
+/// Puts documents into a scope that has just come, which the device had by another in the same state.
+fn adopt(
+    work: &mut Work<'_>,
+    scope: &Scope,
+    equal: BTreeMap<DocumentId, Elsewhere>,
+) -> Result<(), LinkError> {
+    let Some(id) = work.book.scopes.get(scope).map(|row| row.id) else {
+        return Ok(());
+    };
+    for (uuid, Elsewhere { id: row, heads, .. }) in equal {
+        if documents::find(work.tx, uuid)? != Some(row) {
+            // It left the other scope meanwhile; the digests will tell.
+            continue;
+        }
+        let place = Placement {
+            scope: id,
+            membership: Membership::Attached,
+            heads,
+        };
+        work.place((row, uuid), &place)?;
+        work.changed.insert(uuid);
+    }
+    Ok(())
 }
 
 /// Asks the relay to compare the next documents; the last time also if there are none.
@@ -266,6 +315,7 @@ pub(super) fn aligned(
     };
     let (seq, digest) = repair.latest;
     at.settled = seq;
+    at.adopts = false;
     // An unknown kind stays unread however often it is asked for.
     at.is_stuck = !repair.is_whole;
     check(work, link, scope, cursor, digest, true);
@@ -356,6 +406,27 @@ fn offer(
     }
     work.changed.insert(uuid);
     Ok(true)
+}
+
+/// Offers all of a document that is to go with a scope again, for the relay may have lost it. One that is in
+/// another scope too is reconciled there.
+pub(super) fn offer_whole(
+    work: &mut Work<'_>,
+    scope: i64,
+    uuid: DocumentId,
+) -> Result<(), LinkError> {
+    let mut loaded = match documents::load(work.tx, work.kinds, uuid) {
+        Ok(Some(loaded)) => loaded,
+        Ok(None) | Err(LoadFault::UnknownKind(_)) => return Ok(()),
+        Err(LoadFault::Storage(source)) => return Err(source.into()),
+    };
+    if scopes::placements(work.tx, loaded.id)?.len() > 1 {
+        return Ok(());
+    }
+    let mut lost: Vec<LogEntry> = loaded.log.values().copied().collect();
+    lost.retain(|entry| entry.received.is_some());
+    offer_again(work, &mut loaded, scope, &lost)?;
+    Ok(loaded.store(work.tx, Touched::Provenance)?)
 }
 
 /// Puts accepted changes that the relay lost back into the outbox, whoever wrote them.

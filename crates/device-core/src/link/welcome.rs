@@ -1,12 +1,11 @@
 //! The relay's greeting: its clock, its life, and what the device may do where.
 
-use gridbeat_base::Scope;
 use gridbeat_sync_protocol::{Grant, ScopeGreeting, Welcome};
 
 use super::work::Work;
-use super::{Link, ScopeLink};
+use super::{Link, ScopeLink, leave};
 use crate::LinkError;
-use crate::store::{documents, scopes};
+use crate::store::scopes;
 
 /// Takes the greeting in.
 pub(super) fn apply(
@@ -19,9 +18,11 @@ pub(super) fn apply(
     work.book.relay_offset_ms = Some(welcome.time.millis().saturating_sub(ours));
     work.book.relay_time = Some((work.now.monotonic, welcome.time));
     work.book.observe(welcome.time, work.now);
+    let known = work.book.incarnation;
+    let is_other_life = known.is_some_and(|life| life != welcome.incarnation);
     for greeting in &welcome.scopes {
         match greeting.grant {
-            Grant::None => withdraw(work, link, &greeting.scope)?,
+            Grant::None => leave::begin(work, &greeting.scope, is_other_life),
             Grant::Read | Grant::Write => grant(work, link, greeting)?,
         }
     }
@@ -52,39 +53,28 @@ pub(super) fn adopt_incarnation(work: &mut Work<'_>, link: &mut Link) {
 
 fn grant(work: &mut Work<'_>, link: &mut Link, greeting: &ScopeGreeting) -> Result<(), LinkError> {
     match work.book.scopes.get_mut(&greeting.scope) {
-        Some(row) => row.grant = greeting.grant,
+        Some(row) => (row.grant, row.left) = (greeting.grant, None),
         None => {
             let row = scopes::insert(work.tx, &greeting.scope, greeting.grant)?;
             work.book.scopes.insert(greeting.scope.clone(), row);
         }
     }
     let agrees = !link.session.needs_reconciliation(&greeting.scope);
+    let mut rows = work.book.scopes.values();
+    let is_new = rows.any(|row| row.documents > 0)
+        && work
+            .book
+            .scopes
+            .get(&greeting.scope)
+            .is_some_and(|row| row.cursor == 0);
     link.scopes.insert(
         greeting.scope.clone(),
         ScopeLink {
             head: greeting.head,
             agrees,
+            adopts: is_new && !agrees,
             ..ScopeLink::default()
         },
     );
-    Ok(())
-}
-
-/// Leaves a scope that is not granted any more: all its documents, but nothing unsent.
-fn withdraw(work: &mut Work<'_>, link: &Link, scope: &Scope) -> Result<(), LinkError> {
-    let Some(row) = work.book.scopes.get(scope) else {
-        return Ok(());
-    };
-    let id = row.id;
-    for document in scopes::members(work.tx, id)? {
-        let uuid = documents::uuid(work.tx, document)?;
-        work.detach(link, uuid, id)?;
-    }
-    if let Some(row) = work.book.scopes.get_mut(scope) {
-        row.grant = Grant::None;
-        // Should it be granted again, its feed begins anew.
-        row.cursor = 0;
-    }
-    work.drop_scope_if_done(id)?;
     Ok(())
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use gridbeat_base::{ChangeHash, DocumentId, Now, Random};
+use gridbeat_base::{ChangeHash, DeviceId, DocumentId, Install, Now, Random};
 use gridbeat_document::{Change, Kinds};
 use gridbeat_sync_protocol::Grant;
 use rusqlite::Connection;
 
-use super::{Link, OwnEntry};
+use super::{Leave, Link, OwnEntry, leave};
 use crate::book::Book;
 use crate::store::documents::{self, Loaded};
 use crate::store::outbox::{self, Waiting};
@@ -27,6 +27,12 @@ pub(super) struct Work<'a> {
     pub(super) changed: BTreeSet<DocumentId>,
     /// Whether intents were replayed, so that the next edit needs a fresh actor.
     pub(super) rebased: bool,
+    pub(super) device: DeviceId,
+    pub(super) install: Install,
+    /// Whether there may be documents to remove with a scope.
+    pub(super) leaves: bool,
+    /// What is made known about leaving.
+    pub(super) leave_news: Vec<Leave>,
 }
 
 impl Work<'_> {
@@ -100,7 +106,7 @@ impl Work<'_> {
     /// document here until it has an answer.
     pub(super) fn detach(
         &mut self,
-        link: &Link,
+        link: Option<&Link>,
         uuid: DocumentId,
         scope: i64,
     ) -> Result<(), StorageError> {
@@ -114,14 +120,20 @@ impl Work<'_> {
         self.changed.insert(uuid);
         let unsent = outbox::of_document(self.tx, id)?;
         // What was just acknowledged puts it back: the entries are on their way.
-        let returns = link.own.iter().any(|((at, _), own)| {
-            *at == scope
-                && *own
-                    == OwnEntry {
-                        document: uuid,
-                        change: None,
-                    }
-        });
+        let is_granted = self
+            .book
+            .scope(scope)
+            .is_some_and(|(_, row)| row.grant != Grant::None);
+        let mut own = link.into_iter().flat_map(|link| &link.own);
+        let returns = is_granted
+            && own.any(|((at, _), own)| {
+                *at == scope
+                    && *own
+                        == OwnEntry {
+                            document: uuid,
+                            change: None,
+                        }
+            });
         let other = placements.iter().find(|place| {
             let grant = self.book.scope(place.scope).map(|(_, row)| row.grant);
             place.scope != scope && grant == Some(Grant::Write)
@@ -150,7 +162,7 @@ impl Work<'_> {
             ),
             None => {
                 self.displace((id, uuid), before)?;
-                self.drop_if_unplaced((id, uuid))
+                self.let_go((id, uuid), &[scope])
             }
         }
     }
@@ -167,21 +179,40 @@ impl Work<'_> {
         {
             return Ok(());
         }
+        let mut left = Vec::new();
         for place in placements.iter().filter(leaving) {
             self.displace(document, place)?;
-            self.drop_scope_if_done(place.scope)?;
+            left.push(place.scope);
         }
-        self.drop_if_unplaced(document)
+        self.let_go(document, &left)?;
+        for scope in left {
+            self.drop_scope_if_done(scope)?;
+        }
+        Ok(())
     }
 
-    /// Removes a document that is in no scope.
-    pub(super) fn drop_if_unplaced(
+    /// Removes a document that has just left some scopes, if it is in no other.
+    ///
+    /// The one place where a document goes that the relay has had. Whoever has to keep of it what the relay
+    /// has called durable and may still lose puts that aside here.
+    pub(super) fn let_go(
         &mut self,
         document: (i64, DocumentId),
+        left: &[i64],
     ) -> Result<(), StorageError> {
-        if scopes::placements(self.tx, document.0)?.is_empty() {
-            documents::delete(self.tx, document.0)?;
-            self.changed.insert(document.1);
+        if !scopes::placements(self.tx, document.0)?.is_empty() {
+            return Ok(());
+        }
+        documents::delete(self.tx, document.0)?;
+        self.changed.insert(document.1);
+        for scope in left {
+            if let Some(left) = self
+                .book
+                .scope_mut(*scope)
+                .and_then(|row| row.left.as_mut())
+            {
+                left.removed = left.removed.saturating_add(1);
+            }
         }
         Ok(())
     }
@@ -191,8 +222,11 @@ impl Work<'_> {
         let Some((name, row)) = self.book.scope(scope) else {
             return Ok(());
         };
-        if row.grant == Grant::None && scopes::members(self.tx, scope)?.is_empty() {
-            let name = name.clone();
+        if row.grant == Grant::None && scopes::is_empty(self.tx, scope)? {
+            let (name, left) = (name.clone(), row.left);
+            if let Some(left) = left {
+                leave::state(self, &name, left)?;
+            }
             scopes::delete(self.tx, scope)?;
             self.book.scopes.remove(&name);
         }

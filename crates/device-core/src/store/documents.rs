@@ -110,6 +110,14 @@ pub(crate) fn uuid(db: &Connection, id: i64) -> Result<DocumentId, StorageError>
     .ok_or_else(|| sql::impossible("document.id"))
 }
 
+/// Returns how many documents there are.
+pub(crate) fn count(db: &Connection) -> Result<u64, StorageError> {
+    let count = sql::first(db, "SELECT count(*) FROM document", [], |row| {
+        sql::count(row, 0)
+    })?;
+    Ok(count.unwrap_or(0))
+}
+
 /// Returns every document with its heads, by id.
 pub(crate) fn fingerprint(
     db: &Connection,

@@ -2,7 +2,8 @@
 //!
 //! - `file`, `cipher`, `lock`, `schema`: opening; encryption; who else may not; the tables
 //! - `wipe`: the way off the disk
-//! - `meta`, `scopes`, `documents`, `log`, `records`, `outbox`, `refused`, `blobs`: the tables' statements
+//! - `meta`, `scopes`, `documents`, `log`, `records`, `outbox`, `refused`, `removals`, `blobs`: the tables'
+//!   statements
 //! - `sql`: between our types and SQLite's
 //!
 //! All writing goes through [`Store::write`], one transaction a call. Not here: what is written when.
@@ -17,6 +18,7 @@ pub(crate) mod meta;
 pub(crate) mod outbox;
 pub(crate) mod records;
 pub(crate) mod refused;
+pub(crate) mod removals;
 mod schema;
 pub(crate) mod scopes;
 pub(crate) mod sql;
@@ -33,6 +35,21 @@ use lock::Lock;
 
 pub use cipher::{can_encrypt, encrypt, is_encrypted};
 pub use wipe::wipe;
+
+/// Empties every table but those that say whose file it is and what was removed.
+const WIPE: &str = "
+DELETE FROM outbox;
+DELETE FROM placement;
+DELETE FROM refused;
+DELETE FROM blob;
+DELETE FROM change;
+DELETE FROM record;
+DELETE FROM record_place;
+INSERT INTO record_text (record_text) VALUES ('delete-all');
+DELETE FROM document;
+DELETE FROM scope;
+DELETE FROM meta WHERE key = 'incarnation';
+";
 
 /// The open file.
 pub(crate) struct Store {
@@ -109,6 +126,24 @@ impl Store {
         let value = work(&tx)?;
         tx.commit().map_err(StorageError::from)?;
         Ok(value)
+    }
+
+    /// Deletes every record in the file, for good: nothing of them is left on its pages or in its log. What
+    /// is stated about it is written in the same transaction; whose file it is stays known.
+    pub(crate) fn wipe<T>(
+        &mut self,
+        state: impl FnOnce(&Connection) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        self.connection.pragma_update(None, "secure_delete", true)?;
+        let stated = self.write(|tx| {
+            let stated = state(tx)?;
+            tx.execute_batch(WIPE)?;
+            Ok::<_, StorageError>(stated)
+        })?;
+        self.checkpoint()?;
+        self.connection.execute_batch("VACUUM")?;
+        self.checkpoint()?;
+        Ok(stated)
     }
 
     /// Returns the connection for reading.

@@ -1,7 +1,7 @@
 //! What the relay refused: kept whole, with its reason, until a person corrects or drops it; then without its
 //! bytes, for the history.
 
-use gridbeat_base::{ChangeHash, DeviceId, DocumentId, WallTime};
+use gridbeat_base::{ChangeHash, DeviceId, DocumentId, Scope, WallTime};
 use gridbeat_sync_protocol::Reason;
 use rusqlite::{Connection, Row, params};
 
@@ -105,6 +105,34 @@ pub(crate) fn settle(
         ],
     )?;
     Ok(settled > 0)
+}
+
+/// Returns the oldest behind another that nobody has seen to; 0 stands before the first.
+pub(crate) fn after(db: &Connection, id: i64) -> Result<Option<RefusedRow>, StorageError> {
+    sql::first(
+        db,
+        "SELECT id, document, kind, scope, hash, author, wall, refused, intent, bytes, code, en, zh,
+             settled, replaced_in, replaced_by
+         FROM refused WHERE id > ?1 AND settled IS NULL ORDER BY id LIMIT 1",
+        [id],
+        row,
+    )
+}
+
+/// Returns how much was refused of one scope and nobody has seen to.
+pub(crate) fn count(db: &Connection, scope: &Scope) -> Result<u64, StorageError> {
+    let count = sql::first(
+        db,
+        "SELECT count(*) FROM refused WHERE scope = ?1 AND settled IS NULL",
+        [scope.as_str()],
+        |row| sql::count(row, 0),
+    )?;
+    Ok(count.unwrap_or(0))
+}
+
+/// Drops one for good; says whether it was there.
+pub(crate) fn delete(db: &Connection, id: i64) -> Result<bool, StorageError> {
+    Ok(sql::execute(db, "DELETE FROM refused WHERE id = ?1", [id])? > 0)
 }
 
 fn row(row: &Row<'_>) -> rusqlite::Result<RefusedRow> {

@@ -11,14 +11,14 @@ use crate::StorageError;
 pub(crate) const APPLICATION_ID: u32 = 0x4772_6442;
 
 /// The latest format this program knows; stands in the header as `user_version`.
-pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
 
 /// How many numbers each document has for its changes, as a power of two: two hundred times as many as
 /// a document may have changes, for numbers are never used twice.
 pub(crate) const CHANGE_NUMBER_BITS: u32 = 20;
 
 /// `MIGRATIONS[n]` brings a file from format n to format n + 1.
-const MIGRATIONS: [&str; FORMAT as usize] = [FORMAT_1, FORMAT_2];
+const MIGRATIONS: [&str; FORMAT as usize] = [FORMAT_1, FORMAT_2, FORMAT_3];
 
 // The log is clustered: a change's id is its document's id × 2^20 + its number there, so a document's
 // changes lie side by side and need no index. Heads are 32-byte hashes, sorted, end to end.
@@ -132,6 +132,23 @@ const FORMAT_2: &str = "
 ALTER TABLE refused ADD COLUMN settled INTEGER;      -- when; NULL while it is to be seen to
 ALTER TABLE refused ADD COLUMN replaced_in BLOB;     -- the document of the corrected intent
 ALTER TABLE refused ADD COLUMN replaced_by BLOB;     -- its change; NULL if it was dropped
+";
+
+// Leaving: where a scope stood when it began, and what was stated about it at its end.
+const FORMAT_3: &str = "
+ALTER TABLE scope ADD COLUMN left_seq INTEGER;     -- this and the next four: NULL while granted
+ALTER TABLE scope ADD COLUMN left_digest BLOB;
+ALTER TABLE scope ADD COLUMN left_documents INTEGER;
+ALTER TABLE scope ADD COLUMN left_removed INTEGER;
+ALTER TABLE scope ADD COLUMN left_offers INTEGER;  -- 1: the relay may have lost what it once had
+
+CREATE TABLE removal (
+    id        INTEGER PRIMARY KEY,
+    scope     TEXT,                       -- NULL for everything
+    hash      BLOB NOT NULL,
+    statement BLOB NOT NULL,
+    noted     INTEGER NOT NULL            -- 1: the relay has it
+) STRICT;
 ";
 
 /// Brings the file to the latest format. The caller has checked that it is not a later one.

@@ -23,6 +23,20 @@ pub(crate) struct ScopeRow {
     pub(crate) digest: Digest,
     /// How many documents are attached.
     pub(crate) documents: u64,
+    /// Where it stood when leaving began; `None` while it is granted.
+    pub(crate) left: Option<Left>,
+}
+
+/// Where a scope stood when leaving it began.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Left {
+    pub(crate) seq: u64,
+    pub(crate) digest: Digest,
+    pub(crate) documents: u64,
+    /// How many documents are gone from the device since.
+    pub(crate) removed: u64,
+    /// Whether the relay may lack what it once called durable: all of it is offered again before it goes.
+    pub(crate) offers: bool,
 }
 
 /// Whether a document belongs to a scope.
@@ -49,7 +63,8 @@ pub(crate) struct Placement {
 pub(crate) fn load(db: &Connection) -> Result<BTreeMap<Scope, ScopeRow>, StorageError> {
     let rows = sql::all(
         db,
-        "SELECT name, id, access, cursor, digest, documents FROM scope",
+        "SELECT name, id, access, cursor, digest, documents,
+             left_seq, left_digest, left_documents, left_removed, left_offers FROM scope",
         [],
         |row| {
             let scope = ScopeRow {
@@ -58,6 +73,16 @@ pub(crate) fn load(db: &Connection) -> Result<BTreeMap<Scope, ScopeRow>, Storage
                 cursor: sql::count(row, 3)?,
                 digest: sql::digest(row, 4)?,
                 documents: sql::count(row, 5)?,
+                left: match row.get::<_, Option<i64>>(6)? {
+                    Some(_) => Some(Left {
+                        seq: sql::count(row, 6)?,
+                        digest: sql::digest(row, 7)?,
+                        documents: sql::count(row, 8)?,
+                        removed: sql::count(row, 9)?,
+                        offers: row.get(10)?,
+                    }),
+                    None => None,
+                },
             };
             Ok((row.get::<_, String>(0)?, scope))
         },
@@ -92,6 +117,7 @@ pub(crate) fn insert(
         cursor: 0,
         digest: Digest::EMPTY,
         documents: 0,
+        left: None,
     })
 }
 
@@ -99,7 +125,8 @@ pub(crate) fn insert(
 pub(crate) fn update(db: &Connection, row: &ScopeRow) -> Result<(), StorageError> {
     sql::execute(
         db,
-        "UPDATE scope SET access = ?2, cursor = ?3, digest = ?4, documents = ?5
+        "UPDATE scope SET access = ?2, cursor = ?3, digest = ?4, documents = ?5,
+             left_seq = ?6, left_digest = ?7, left_documents = ?8, left_removed = ?9, left_offers = ?10
          WHERE id = ?1",
         params![
             row.id,
@@ -107,6 +134,11 @@ pub(crate) fn update(db: &Connection, row: &ScopeRow) -> Result<(), StorageError
             sql::count_bits(row.cursor),
             row.digest.bytes(),
             sql::count_bits(row.documents),
+            row.left.map(|left| sql::count_bits(left.seq)),
+            row.left.map(|left| left.digest.bytes()),
+            row.left.map(|left| sql::count_bits(left.documents)),
+            row.left.map(|left| sql::count_bits(left.removed)),
+            row.left.map(|left| left.offers),
         ],
     )?;
     Ok(())
@@ -238,6 +270,62 @@ pub(crate) fn inventory(
             ))
         })
         .collect()
+}
+
+/// Returns documents with a place in a scope that they are not leaving: so many at most.
+pub(crate) fn staying(db: &Connection, scope: i64, limit: usize) -> Result<Vec<i64>, StorageError> {
+    sql::all(
+        db,
+        "SELECT document FROM placement WHERE scope = ?1 AND state <> 2 ORDER BY document LIMIT ?2",
+        params![scope, sql::count_bits(limit as u64)],
+        |row| row.get(0),
+    )
+}
+
+/// Returns whether no document has any place in a scope.
+pub(crate) fn is_empty(db: &Connection, scope: i64) -> Result<bool, StorageError> {
+    let found = sql::first(
+        db,
+        "SELECT EXISTS (SELECT 1 FROM placement WHERE scope = ?1)",
+        [scope],
+        |row| row.get::<_, bool>(0),
+    )?;
+    Ok(found != Some(true))
+}
+
+/// A document attached to another scope: its row, its id, its heads there and their digest.
+#[derive(Debug)]
+pub(crate) struct Elsewhere {
+    pub(crate) id: i64,
+    pub(crate) heads: Vec<ChangeHash>,
+    pub(crate) digest: Digest,
+}
+
+/// Returns the documents that are attached to other scopes and not to this one.
+pub(crate) fn elsewhere(
+    db: &Connection,
+    scope: i64,
+) -> Result<BTreeMap<DocumentId, Elsewhere>, StorageError> {
+    let rows: Vec<(i64, DocumentId, Vec<ChangeHash>)> = sql::all(
+        db,
+        "SELECT document.id, document.uuid, placement.heads FROM placement
+         JOIN document ON document.id = placement.document
+         WHERE placement.scope <> ?1 AND placement.state = 1
+             AND NOT EXISTS (SELECT 1 FROM placement here
+                 WHERE here.document = placement.document AND here.scope = ?1)
+         ORDER BY placement.scope",
+        [scope],
+        |row| Ok((row.get(0)?, sql::document_id(row, 1)?, sql::heads(row, 2)?)),
+    )?;
+    let mut found = BTreeMap::new();
+    for (id, document, heads) in rows {
+        let receipts = log::receipts(db, id)?;
+        let digest = Digest::of_document(document, &heads).with_receipts(receipts);
+        found
+            .entry(document)
+            .or_insert(Elsewhere { id, heads, digest });
+    }
+    Ok(found)
 }
 
 /// Returns every document with any place in a scope.

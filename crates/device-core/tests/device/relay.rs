@@ -9,7 +9,8 @@ use gridbeat_document::{
 };
 use gridbeat_sync_protocol::{
     Ack, Compared, ComparedDocument, Entry, Feed, FeedChange, Frame, Grant, Held, Hello, Item,
-    Push, PushDocument, Reason, Reconcile, ScopeGreeting, Verdict, Welcome, respond,
+    Noted, Push, PushDocument, Reason, Reconcile, RemovalHash, ScopeGreeting, Verdict, Welcome,
+    respond,
 };
 
 use crate::support::{kinds, scope};
@@ -180,9 +181,16 @@ impl Relay {
                 }
             }
             Frame::Close(_) => self.disconnected(session),
-            Frame::Welcome(_) | Frame::Ack(_) | Frame::Feed(_) | Frame::Compared(_) => {
-                panic!("not for a relay")
+            Frame::Removed(removed) => {
+                let removal = RemovalHash::of(&removed.statement);
+                self.send(session, Frame::Noted(Noted { removal }));
             }
+            Frame::Welcome(_)
+            | Frame::Ack(_)
+            | Frame::Feed(_)
+            | Frame::Compared(_)
+            | Frame::Notice(_)
+            | Frame::Noted(_) => panic!("not for a relay"),
         }
     }
 
@@ -205,6 +213,9 @@ impl Relay {
                 | Frame::Push(_)
                 | Frame::Applied(_)
                 | Frame::Compare(_)
+                | Frame::Notice(_)
+                | Frame::Removed(_)
+                | Frame::Noted(_)
                 | Frame::Close(_) => "other",
             });
         }

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use gridbeat_base::{ChangeHash, DeviceId, DocumentId, Scope, WallTime};
 use gridbeat_relay_core::{EntryKind, StoreFault};
 use gridbeat_sync_protocol::{
-    BatchDocument, BatchHash, BatchProof, BatchStatement, PublicKey, Signature,
+    BatchDocument, BatchHash, BatchProof, BatchStatement, PublicKey, RemovalHash, RemovalProof,
+    Signature,
 };
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
@@ -36,6 +37,8 @@ pub(crate) struct Account {
     pub(crate) scopes: BTreeMap<i64, Scope>,
     /// The keys that batches were signed by, with the receipt of the first.
     pub(crate) keys: BTreeMap<(DeviceId, [u8; 32]), WallTime>,
+    /// The statements of removal, by their names, with when they came.
+    pub(crate) removals: BTreeMap<RemovalHash, (RemovalProof, WallTime)>,
 }
 
 /// What the log must say of a change.
@@ -151,7 +154,9 @@ impl Chain {
         let receipt = Receipt::from_bytes(statement);
         let signed_by = receipt.as_ref().and_then(|receipt| match receipt.what {
             Receipted::Begins { key, .. } => Some(key),
-            Receipted::Batch { .. } | Receipted::Placed(_) => self.key.or(kept_key),
+            Receipted::Batch { .. } | Receipted::Placed(_) | Receipted::Removed { .. } => {
+                self.key.or(kept_key)
+            }
         });
         let is_signed = signed_by.is_some_and(|key| {
             let signature = signature.try_into().map(Signature::from_bytes);
@@ -324,6 +329,15 @@ impl Account {
                 }
             }
         }
+        if let Receipted::Removed { statement, signed } = &receipt.what {
+            let proof = RemovalProof::of_bytes(statement.clone(), *signed)
+                .ok_or("the device's signature of what it removed is not good")?;
+            let removal = (proof.hash, (proof, receipt.received));
+            return match self.removals.insert(removal.0, removal.1) {
+                Some(_) => Err("it accounts for a removal that an earlier receipt has"),
+                None => Ok(()),
+            };
+        }
         let Receipted::Batch {
             hash,
             key,
@@ -426,7 +440,7 @@ fn follow_devices(account: &Account, report: &mut AuditReport) {
                 recovers,
                 ..
             } => (hash, key, *recovers),
-            Receipted::Placed(_) => continue,
+            Receipted::Placed(_) | Receipted::Removed { .. } => continue,
         };
         let Some(batch) = account.batches.get(hash).filter(|_| seen.insert(*hash)) else {
             continue;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gridbeat_base::{ChangeHash, DeviceId, Digest, DocumentId};
 use gridbeat_relay_core::StoreFault;
-use gridbeat_sync_protocol::{PushChange, SUITE};
+use gridbeat_sync_protocol::{PushChange, RemovalHash, SUITE};
 use rusqlite::Connection;
 
 use super::AuditReport;
@@ -65,6 +65,7 @@ pub(super) fn verify(
         before: BeforeHasher::default(),
     };
     log.keys()
+        .and_then(|()| log.removals())
         .and_then(|()| log.count_votes())
         .and_then(|()| log.scopes())
         .and_then(|()| log.documents())
@@ -134,6 +135,38 @@ impl Log<'_> {
         for ((device, key), _) in missing {
             let name = format!("device={} key={}", hex(device.bytes()), hex(&key));
             self.find("device_key", name, Some(device), "it is missing");
+        }
+        Ok(())
+    }
+
+    fn removals(&mut self) -> rusqlite::Result<()> {
+        let mut missing: BTreeMap<_, _> = self.account.removals.iter().collect();
+        let sql = "SELECT hash, device, scope, received, statement FROM removal ORDER BY hash";
+        let mut find = self.connection.prepare(sql)?;
+        let mut rows = find.query([])?;
+        while let Some(row) = rows.next()? {
+            let (hash, statement) = (bytes(row, 0)?, bytes(row, 4)?);
+            let name = format!("hash={}", hex(&hash));
+            self.report.removals += 1;
+            let named = hash.try_into().ok().map(RemovalHash::from_bytes);
+            let Some((proof, received)) = named.and_then(|named| missing.remove(&named)) else {
+                self.find_extra("removal", name);
+                continue;
+            };
+            let scope = proof.statement.scope.as_ref();
+            let scope = scope.map_or_else(Vec::new, |scope| scope.as_str().into());
+            let is_own = statement == proof.bytes
+                && bytes(row, 1)? == proof.statement.device.bytes()
+                && bytes(row, 2)? == scope
+                && row.get::<_, i64>(3)? == received.millis();
+            if !is_own {
+                let device = Some(proof.statement.device);
+                self.find("removal", name, device, "it is not what its receipt says");
+            }
+        }
+        for (hash, (proof, _)) in missing {
+            let device = Some(proof.statement.device);
+            self.find("removal", format!("hash={hash}"), device, "it is missing");
         }
         Ok(())
     }

@@ -236,7 +236,7 @@ fn add_times(placements: &mut [TracedPlacement], document: DocumentId, account: 
         let ranges: &[FeedRange] = match &receipt.what {
             Receipted::Batch { entries, .. } => entries.as_slice(),
             Receipted::Placed(ranges) => ranges,
-            Receipted::Begins { .. } => &[],
+            Receipted::Begins { .. } | Receipted::Removed { .. } => &[],
         };
         for range in ranges {
             for (seq, entry) in (range.first..).zip(&range.entries) {

@@ -102,6 +102,7 @@ impl Bench {
             devices: Vec::new(),
             logs: logs.iter().copied().map(document).collect::<BTreeSet<_>>(),
             bytes_max,
+            at: WallTime(0),
         };
         let Answer::Loaded { documents, .. } = self.run(task) else {
             panic!("a load is answered by documents");

@@ -14,8 +14,8 @@ use gridbeat_document::{
 use gridbeat_relay_core::SessionId;
 use gridbeat_sync_protocol::{
     Ack, Applied, Close, Compare, CompareDocument, Compared, Entry, Feed, FeedChange, Frame, Hello,
-    Item, Push, PushChange, PushDocument, Reconcile, Reconciler, ScopeMark, Verdict, Versions,
-    Welcome,
+    Item, Noted, Notice, Push, PushChange, PushDocument, Reconcile, Reconciler, ScopeMark, Verdict,
+    Versions, Welcome,
 };
 
 use crate::note::{kinds, note};
@@ -74,6 +74,8 @@ pub(crate) struct Device {
     pub(crate) install: Install,
     pub(crate) session: SessionId,
     pub(crate) incarnation: Option<Incarnation>,
+    /// The newest version it speaks; 1 unless a test says otherwise.
+    pub(crate) newest: u16,
     pub(crate) scopes: BTreeMap<Scope, Mirror>,
     documents: BTreeMap<DocumentId, (Document, Vec<Held>)>,
     own: BTreeMap<(Scope, u64), OwnEntry>,
@@ -91,6 +93,8 @@ pub(crate) struct Device {
     pub(crate) compared: Vec<Compared>,
     pub(crate) reconciles: Vec<Reconcile>,
     pub(crate) close: Option<Close>,
+    pub(crate) notices: Vec<Notice>,
+    pub(crate) noted: Vec<Noted>,
 }
 
 impl Device {
@@ -107,6 +111,7 @@ impl Device {
             install: Install::new([number; 16]),
             session: SessionId(0),
             incarnation: None,
+            newest: 1,
             scopes: scopes
                 .iter()
                 .map(|it| ((*it).clone(), Mirror::default()))
@@ -125,6 +130,8 @@ impl Device {
             compared: Vec::new(),
             reconciles: Vec::new(),
             close: None,
+            notices: Vec::new(),
+            noted: Vec::new(),
         }
     }
 
@@ -153,7 +160,10 @@ impl Device {
             documents: mirror.heads.len() as u64,
         });
         Hello {
-            versions: Versions::SPOKEN,
+            versions: Versions {
+                newest: self.newest,
+                oldest: 1,
+            },
             device: self.id,
             install: self.install,
             incarnation: self.incarnation,
@@ -314,9 +324,13 @@ impl Device {
             Frame::Reconcile(reconcile) => self.reconciles.push(reconcile),
             Frame::Compared(compared) => self.compared.push(compared),
             Frame::Close(close) => self.close = Some(close),
-            Frame::Hello(_) | Frame::Push(_) | Frame::Applied(_) | Frame::Compare(_) => {
-                panic!("a relay sends no {:?}", frame.kind())
-            }
+            Frame::Notice(notice) => self.notices.push(notice),
+            Frame::Noted(noted) => self.noted.push(noted),
+            Frame::Hello(_)
+            | Frame::Push(_)
+            | Frame::Applied(_)
+            | Frame::Compare(_)
+            | Frame::Removed(_) => panic!("a relay sends no {:?}", frame.kind()),
         }
     }
 

@@ -10,6 +10,7 @@ mod device;
 mod feed;
 mod greeting;
 mod haste;
+mod leaving;
 mod note;
 mod quarantine;
 mod repair;

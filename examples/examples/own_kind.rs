@@ -10,10 +10,10 @@
 use std::sync::Arc;
 
 use examples::Town;
-use gridbeat_base::{DeviceId, Scope};
+use gridbeat_base::Scope;
 use gridbeat_device_core::Query;
 use gridbeat_document::{
-    Edit, IntentError, Kind, Kinds, Projection, Refusal, Skeleton, Stamp, View, Words,
+    Author, Edit, IntentError, Kind, Kinds, Projection, Refusal, Skeleton, Stamp, View, Words,
 };
 use serde::{Deserialize, Serialize};
 
@@ -79,7 +79,7 @@ impl Kind for Tree {
         }
     }
 
-    fn admit(&self, before: &View, after: &View, _author: DeviceId) -> Result<(), Refusal> {
+    fn admit(&self, before: &View, after: &View, _: &Author) -> Result<(), Refusal> {
         let mut girths = before.entries(&["girths"]);
         if girths.all(|(id, girth)| after.field(&["girths", id]) == Some(girth)) {
             return Ok(());

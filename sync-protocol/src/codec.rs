@@ -4,7 +4,7 @@
 //! pack (`pack`), whose content is made in `body`. Reading is bounded in every dimension and never
 //! panics, whatever the bytes. Rules: `PROTOCOL.md`, 2, 4 and 5.
 
-use gridbeat_base::{DeviceId, Digest, DocumentId, Hlc, Incarnation, Install, WallTime};
+use gridbeat_base::{DeviceId, Digest, DocumentId, Hlc, Incarnation, Install, Verbs, WallTime};
 
 use crate::limits::{
     COMPARE_CHANGES_MAX, COMPARE_DOCUMENTS_MAX, DOCUMENT_FRAME_BYTES_MAX, FRAME_BYTES_MAX,
@@ -234,9 +234,13 @@ fn write_welcome(out: &mut Writer, welcome: &Welcome) {
             Grant::Read => 2,
             Grant::Write => 4,
         };
-        out.array(3).text(scope.scope.as_str());
+        out.array(3 + usize::from(scope.verbs.is_some()))
+            .text(scope.scope.as_str());
         out.uint(grant + u64::from(scope.digest_agrees))
             .uint(scope.head);
+        if let Some(verbs) = scope.verbs {
+            out.uint(u64::from(verbs.bits()));
+        }
     });
 }
 
@@ -246,10 +250,10 @@ fn read_welcome(from: &mut Reader<'_>) -> Result<Welcome, DecodeError> {
         incarnation: Incarnation::from_bytes(from.fixed()?),
         time: WallTime(from.int()?),
         scopes: from.list("scopes", SCOPES_MAX, |from| {
-            from.record(3, |from| {
+            from.counted(|from, count| {
                 let scope = from.scope()?;
                 let state = from.uint()?;
-                Ok(ScopeGreeting {
+                let greeting = ScopeGreeting {
                     scope,
                     grant: match state {
                         0 | 1 => Grant::None,
@@ -259,7 +263,12 @@ fn read_welcome(from: &mut Reader<'_>) -> Result<Welcome, DecodeError> {
                     },
                     head: from.uint()?,
                     digest_agrees: state % 2 == 1,
-                })
+                    verbs: match count > 3 {
+                        true => Some(Verbs::known(from.uint()?)),
+                        false => None,
+                    },
+                };
+                Ok((3 + u64::from(greeting.verbs.is_some()), greeting))
             })
         })?,
     })

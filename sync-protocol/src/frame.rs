@@ -4,7 +4,7 @@
 //! numbers beside variants and fields are the wire's and never change meaning (`PROTOCOL.md`, 2).
 
 use gridbeat_base::{
-    ChangeHash, DeviceId, Digest, DocumentId, Hlc, Incarnation, Install, Scope, WallTime,
+    ChangeHash, DeviceId, Digest, DocumentId, Hlc, Incarnation, Install, Scope, Verbs, WallTime,
 };
 
 use crate::{Noted, Notice, Removed, Seal};
@@ -100,6 +100,9 @@ pub struct ScopeGreeting {
     pub scope: Scope,
     /// What the device may do there.
     pub grant: Grant,
+    /// The same to the verb, for a device that is to say at once what it may not do; `None` from a relay that
+    /// does not tell. Nothing in the protocol depends on it.
+    pub verbs: Option<Verbs>,
     /// The feed's last sequence number; 0 when empty or not granted.
     pub head: u64,
     /// Whether the device's digest is the relay's at the device's cursor. `false` also when the

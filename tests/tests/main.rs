@@ -8,6 +8,7 @@
 //! - `leaving`: who loses a grant hands over what he saved, keeps nothing else, and signs for it
 //! - `lessons`: what users of other systems suffered does not happen here
 //! - `privacy`: no name, text or place reaches a log line
+//! - `rights`: each role may do what the table says, and sees nothing beyond its grants
 //! - `pump`: devices and a relay in one process, carried by hand; what the above share
 //!
 //! `tidy` holds the promises to its contributors: who depends on whom, what files look like. Each
@@ -31,5 +32,7 @@ mod lessons;
 mod privacy;
 #[cfg(test)]
 mod pump;
+#[cfg(test)]
+mod rights;
 #[cfg(test)]
 mod tidy;

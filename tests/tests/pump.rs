@@ -18,7 +18,7 @@ use gridbeat_domain::{
 };
 use gridbeat_relay_core as relay;
 use gridbeat_relay_core::{Relay, SessionId};
-use gridbeat_relay_store::{AuditReport, Registry as _, SqliteStore, Store as _, StoreOptions};
+use gridbeat_relay_store::{AuditReport, By, Registry as _, SqliteStore, Store as _, StoreOptions};
 use gridbeat_sync_protocol::{Frame, Signer, decode, encode};
 use tempfile::TempDir;
 
@@ -119,6 +119,7 @@ impl World {
         let grants = BTreeMap::from([(scope(), Verbs::WORK.into())]);
         let device = DeviceId::from_bytes([number; 16]);
         let store = self.store.as_mut().unwrap();
+        store.act_as(By::new("王调度", "新车上路").unwrap());
         store.add_device(device, "车", &grants, START).unwrap();
     }
 

@@ -115,6 +115,11 @@ impl Verbs {
         Ok(Self::closed(bits))
     }
 
+    /// Returns the set of those bits that stand for a verb: what a later version may add is left out.
+    pub const fn known(bits: u64) -> Self {
+        Self::closed(bits.to_le_bytes()[0] & Self::ALL.0)
+    }
+
     /// Returns the set as a byte.
     pub const fn bits(self) -> u8 {
         self.0
@@ -147,9 +152,14 @@ impl Verbs {
         self.0 & !Verb::Read.bit() != 0
     }
 
-    /// Returns the first verb of `needed` that is not in the set.
+    /// Returns the first verb of `needed` that is not in the set; [`Verb::Read`] only if it is all that is needed.
     pub fn lacks(self, needed: Self) -> Option<Verb> {
-        needed.iter().find(|verb| !self.contains(*verb))
+        let mut missing = needed.iter().filter(|verb| !self.contains(*verb));
+        let first = missing.next();
+        match first {
+            Some(Verb::Read) => missing.next().or(first),
+            _ => first,
+        }
     }
 
     /// Lists its verbs, in the order of their bits.
@@ -256,6 +266,11 @@ mod tests {
         );
         assert_eq!(Verbs::NONE.to_string(), "none");
         assert_eq!(Verbs::WORK.lacks(Verbs::ALL), Some(Verb::Administer));
+        assert_eq!(
+            Verbs::NONE.lacks(Verbs::of(&[Verb::Close])),
+            Some(Verb::Close)
+        );
+        assert_eq!(Verbs::NONE.lacks(Verbs::READ), Some(Verb::Read));
     }
 
     #[test]
@@ -264,6 +279,7 @@ mod tests {
             Verbs::from_bits(0b10),
             Ok(Verbs::of(&[Verb::Read, Verb::Report]))
         );
+        assert_eq!(Verbs::known(u64::MAX), Verbs::ALL);
         assert!(Verbs::of(&[Verb::Close]).contains(Verb::Read));
         assert!(!Verbs::READ.may_change() && !Verbs::NONE.may_change());
         assert!(Verbs::NONE.is_empty() && !Verbs::NONE.contains(Verb::Read));

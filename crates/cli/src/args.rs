@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use gridbeat_base::{DeviceId, DocumentId, Position, Scope};
+use gridbeat_base::{DeviceId, DocumentId, Position, Scope, Verbs};
 use jiff::civil::Date;
 
 use crate::output::EXIT_CODES;
@@ -25,10 +25,12 @@ pub(crate) struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Run a relay, or enrol and list its devices.
+    /// Run a relay, or make one and enrol its devices.
     Relay(RelayArgs),
-    /// Run a device for a script, or do one thing with its file.
+    /// Run a device or do one thing with its file, here; or see to the devices of a relay, as its operator.
     Device(Box<DeviceArgs>),
+    /// Say what devices may do at a relay, and where.
+    Grant(GrantArgs),
     /// Play a day of patrol over bad links, kill what can be killed, and compare every copy.
     Demo(Box<DemoArgs>),
     /// Run seeded storms over the real cores and real files, each twice, and check every promise.
@@ -103,22 +105,147 @@ pub(crate) enum RelayVerb {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
-    /// Take all rights from a device. Its open session ends within seconds.
-    Revoke {
+}
+
+/// Who acts at a relay, and why: both go into the operators' log.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Hand {
+    /// Where the relay is.
+    #[command(flatten)]
+    pub(crate) place: RelayPlace,
+    /// Who does it [default: who is logged in].
+    #[arg(long = "as", value_name = "NAME")]
+    pub(crate) who: Option<String>,
+    /// Why.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) why: String,
+}
+
+/// What an operator does with the devices of a relay.
+#[derive(Debug, Subcommand)]
+pub(crate) enum OfficeVerb {
+    /// List the relay's devices: what each may do, when it was last heard, how far behind it is.
+    List {
+        /// Where the relay is.
+        #[command(flatten)]
+        place: RelayPlace,
+        /// In which form to answer.
+        #[arg(short, long, value_enum, default_value_t = Form::Text)]
+        output: Form,
+    },
+    /// Show one of the relay's devices whole.
+    Show {
         /// Where the relay is.
         #[command(flatten)]
         place: RelayPlace,
         /// The device.
         device: DeviceId,
+        /// In which form to answer.
+        #[arg(short, long, value_enum, default_value_t = Form::Text)]
+        output: Form,
     },
-    /// List the devices: what each may do, when it was last heard, how far behind it is.
-    Devices {
+    /// Take all rights from a device. Its open session ends within seconds.
+    Revoke {
+        /// Who, and why.
+        #[command(flatten)]
+        hand: Hand,
+        /// The device.
+        device: DeviceId,
+        /// Do it.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Give a device another name.
+    Rename {
+        /// Who, and why.
+        #[command(flatten)]
+        hand: Hand,
+        /// The device.
+        device: DeviceId,
+        /// Its name from now on.
+        name: String,
+    },
+    /// Move a device from one scope to another, with the role it has.
+    Move {
+        /// Who, and why.
+        #[command(flatten)]
+        hand: Hand,
+        /// The device.
+        device: DeviceId,
+        /// The scope it leaves.
+        #[arg(long, value_name = "SCOPE")]
+        from: Scope,
+        /// The scope it comes to.
+        #[arg(long, value_name = "SCOPE")]
+        to: Scope,
+        /// Do it.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// `gridbeat grant`.
+#[derive(Debug, Args)]
+pub(crate) struct GrantArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: GrantVerb,
+}
+
+/// What to do with grants.
+#[derive(Debug, Subcommand)]
+pub(crate) enum GrantVerb {
+    /// Grant a device a role in a scope, in place of what it had there.
+    Add {
+        /// Who, and why.
+        #[command(flatten)]
+        hand: Hand,
+        /// The device.
+        device: DeviceId,
+        /// The scope.
+        #[arg(long, value_name = "SCOPE")]
+        scope: Scope,
+        /// The role: see `gridbeat grant roles`.
+        #[arg(long, value_name = "ROLE")]
+        role: Option<String>,
+        /// What it may do, if not what the role says: read,report,edit,check,dispatch,close,administer.
+        #[arg(long, value_name = "VERBS")]
+        verbs: Option<Verbs>,
+    },
+    /// Take from a device what it has in a scope.
+    Remove {
+        /// Who, and why.
+        #[command(flatten)]
+        hand: Hand,
+        /// The device.
+        device: DeviceId,
+        /// The scope.
+        #[arg(long, value_name = "SCOPE")]
+        scope: Scope,
+        /// Do it.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// List what is granted.
+    List {
         /// Where the relay is.
         #[command(flatten)]
         place: RelayPlace,
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
+        /// Only to this device.
+        #[arg(long, value_name = "DEVICE")]
+        device: Option<DeviceId>,
+        /// Only in this scope.
+        #[arg(long, value_name = "SCOPE")]
+        scope: Option<Scope>,
+        /// In which form to answer.
+        #[arg(short, long, value_enum, default_value_t = Form::Text)]
+        output: Form,
+    },
+    /// List the roles there are, and what each may do.
+    Roles {
+        /// In which form to answer.
+        #[arg(short, long, value_enum, default_value_t = Form::Text)]
+        output: Form,
     },
 }
 
@@ -139,7 +266,18 @@ pub(crate) struct DeviceArgs {
     pub(crate) stdio: bool,
     /// One thing to do.
     #[command(subcommand)]
-    pub(crate) verb: Option<DeviceVerb>,
+    pub(crate) verb: Option<AnyDeviceVerb>,
+}
+
+/// One thing to do: with a device that is here, or with one of a relay's.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AnyDeviceVerb {
+    /// Here.
+    #[command(flatten)]
+    Here(DeviceVerb),
+    /// At the relay of which somebody is the operator.
+    #[command(flatten)]
+    Office(OfficeVerb),
 }
 
 /// One thing to do with a device's file.
@@ -147,10 +285,10 @@ pub(crate) struct DeviceArgs {
 pub(crate) enum DeviceVerb {
     /// Save a report. It is durable when this returns, and sent at the next `sync`.
     Report(ReportArgs),
-    /// List records.
-    List(ListArgs),
-    /// Show one record whole.
-    Show {
+    /// List the records in a device's file.
+    Records(ListArgs),
+    /// Show one record of a device's file whole.
+    Record {
         /// The document.
         document: DocumentId,
         /// On one line, for a program.
@@ -479,6 +617,15 @@ file is no relay's database, or knows no such record."
         /// In which language to say what was done.
         #[arg(long, value_enum, default_value_t = Language::En)]
         lang: Language,
+        /// In which form to answer.
+        #[arg(short, long, value_enum, default_value_t = Form::Text)]
+        output: Form,
+    },
+    /// Print what operators did: when, who, what, and why.
+    Log {
+        /// Where the database is.
+        #[command(flatten)]
+        place: AuditPlace,
         /// In which form to answer.
         #[arg(short, long, value_enum, default_value_t = Form::Text)]
         output: Form,

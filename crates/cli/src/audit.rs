@@ -1,4 +1,5 @@
-//! `gridbeat audit`: verify a relay's evidence on a copy of its database, and trace one record through it.
+//! `gridbeat audit`: verify a relay's evidence on a copy of its database, trace one record through it, and print
+//! the operators' log.
 //!
 //! Reads only. Not here: what is verified (`gridbeat-relay-store`), what it proves (`docs/evidence.md`).
 
@@ -15,6 +16,9 @@ use serde_json::{Value, json};
 use crate::args::{AuditArgs, AuditPlace, AuditVerb, Form};
 use crate::output::{Ending, print, print_json};
 
+/// How many entries of the operators' log are read at a time.
+const LOG_PAGE: u64 = 1000;
+
 /// Does what the verb says.
 pub(crate) fn run(args: &AuditArgs) -> anyhow::Result<Ending> {
     match &args.verb {
@@ -25,6 +29,7 @@ pub(crate) fn run(args: &AuditArgs) -> anyhow::Result<Ending> {
             lang,
             output,
         } => trace::run(*record, place, *lang, *output),
+        AuditVerb::Log { place, output } => log(place, *output),
     }
 }
 
@@ -56,6 +61,37 @@ fn verify(place: &AuditPlace, key: Option<&str>, form: Form) -> anyhow::Result<E
     } else {
         Ending::Failed
     })
+}
+
+/// Prints the operators' log, page by page: it may be long.
+fn log(place: &AuditPlace, form: Form) -> anyhow::Result<Ending> {
+    let archive = open(place)?;
+    let mut after = 0;
+    loop {
+        let page = archive.operations(after, LOG_PAGE).map_err(as_input)?;
+        let Some(last) = page.last() else {
+            return Ok(Ending::Good);
+        };
+        after = last.number;
+        for it in page {
+            if form == Form::Json {
+                print_json(&json!({
+                    "number": it.number, "at_ms": it.at, "who": it.who, "verb": it.verb,
+                    "subject": it.subject, "why": it.why, "details": it.details,
+                }))?;
+                continue;
+            }
+            let why = match it.why.as_str() {
+                "" => String::new(),
+                why => format!("  ({why})"),
+            };
+            let (at, who, verb, subject) = (iso(it.at), it.who, it.verb, it.subject);
+            print(&format!(
+                "{at}  {who}  {verb} {subject} {}{why}",
+                it.details
+            ))?;
+        }
+    }
 }
 
 fn open(place: &AuditPlace) -> anyhow::Result<Archive> {
@@ -98,6 +134,10 @@ fn tell(report: &AuditReport) -> anyhow::Result<()> {
         report.changes,
         report.changes_recovered,
         report.entries
+    ))?;
+    print(&format!(
+        "{} entries of the operators' log",
+        report.operations
     ))?;
     if report.before != (0, 0) {
         let (changes, entries) = report.before;
@@ -163,6 +203,7 @@ fn as_json(report: &AuditReport) -> Value {
         "changes": report.changes,
         "changes_recovered": report.changes_recovered,
         "entries": report.entries,
+        "operations": report.operations,
         "changes_before": report.before.0,
         "entries_before": report.before.1,
         "segments": segments,

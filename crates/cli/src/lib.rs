@@ -3,7 +3,7 @@
 //! - [`mod@bench`]: the figures the engine is held to, measured
 //! - [`input`]: a day of patrol as the user hands it over, in files or as a seeded shift of our own
 //! - `args`, `config`, `output`, `signals`: the command line, the environment, how we speak and end
-//! - `quarantine`, `relay`, `device`, `demo`, `sim`, `import`, `version`: the verbs
+//! - `quarantine`, `relay`, `device`, `office`, `demo`, `sim`, `import`, `version`: the verbs
 //! - `report`: the page that shows a run of the demo
 
 mod args;
@@ -14,6 +14,7 @@ mod demo;
 mod device;
 mod import;
 pub mod input;
+mod office;
 mod output;
 mod quarantine;
 mod relay;
@@ -36,6 +37,7 @@ pub fn run() -> ExitCode {
     let done = config::start_log(cli.log.as_deref()).and_then(|()| match cli.verb {
         Verb::Relay(args) => relay::run(args),
         Verb::Device(args) => device::run(*args),
+        Verb::Grant(args) => office::grant(args),
         Verb::Demo(args) => demo::run(&args),
         Verb::Sim(args) => sim::run(&args),
         Verb::Bench(args) => bench::run(args).map(|()| Ending::Good),

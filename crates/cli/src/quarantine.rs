@@ -84,9 +84,9 @@ pub(crate) fn run(verb: QuarantineVerb) -> anyhow::Result<Ending> {
 }
 
 /// Returns who runs this program, as the system names them.
-fn logged_in() -> anyhow::Result<String> {
+pub(crate) fn logged_in() -> anyhow::Result<String> {
     let user = nix::unistd::User::from_uid(nix::unistd::getuid())?;
-    let user = user.context("the system does not say who you are: say --by")?;
+    let user = user.context("the system does not say who you are: say --by, or --as")?;
     Ok(user.name)
 }
 

@@ -1,18 +1,17 @@
-//! `gridbeat relay`: run a relay; make one, enrol its devices, take their rights, list them.
+//! `gridbeat relay`: run a relay; make one, enrol its devices.
 //!
-//! Enrolling and revoking write into the relay's database, running or not: it looks rights up anew
+//! Enrolling writes into the relay's database, running or not: it looks rights up anew
 //! within seconds. Not here: serving (`gridbeat-relay`), what records mean (`gridbeat-domain`).
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::Context as _;
 use gridbeat_base::{DeviceId, Scope, Verbs, WallTime};
 use gridbeat_link::{Clock, DeviceBundle, random_from_system};
-use gridbeat_relay::{ConfigError, DeviceRow, Enrolment, Operator, RelayConfig};
+use gridbeat_relay::{Authority, ConfigError, Enrolment, Operator, RelayConfig};
 use gridbeat_relay_store::{SqliteStore, StoreOptions};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::args::{RelayArgs, RelayVerb};
 use crate::output::{Ending, print, print_json};
@@ -54,8 +53,6 @@ pub(crate) fn run(args: RelayArgs) -> anyhow::Result<Ending> {
             ))?;
             Ok(Ending::Good)
         }
-        RelayVerb::Revoke { place, device } => revoke(&place.config, device),
-        RelayVerb::Devices { place, json } => list(&place.config, json),
     }
 }
 
@@ -127,65 +124,6 @@ pub(crate) fn issue(
     Ok(Operator::open(&read(path)?)?.enrol(&enrolment)?)
 }
 
-fn revoke(path: &Path, device: DeviceId) -> anyhow::Result<Ending> {
-    if Operator::open(&read(path)?)?.revoke(device)? {
-        print(&format!("device {device} has no rights any more"))?;
-        return Ok(Ending::Good);
-    }
-    Err(Ending::input(&format!(
-        "there is no device {device} with rights"
-    )))
-}
-
-fn list(path: &Path, as_json: bool) -> anyhow::Result<Ending> {
-    let devices = Operator::open(&read(path)?)?.devices()?;
-    if as_json {
-        print_json(&devices.iter().map(device_json).collect::<Vec<_>>())?;
-        return Ok(Ending::Good);
-    }
-    for row in devices {
-        let behind: u64 = row
-            .cursors
-            .values()
-            .map(|(at, head)| head.saturating_sub(*at))
-            .sum();
-        let state = match (row.revoked, row.seen) {
-            (Some(_), _) => "revoked".to_owned(),
-            (None, None) => "never seen".to_owned(),
-            (None, Some((at, _, _))) => format!("seen {}, {behind} behind", iso(at)),
-        };
-        let scopes: Vec<&str> = row.grants.keys().map(Scope::as_str).collect();
-        print(&format!(
-            "{}  {}  {state}  {}",
-            row.device,
-            row.name,
-            scopes.join(", ")
-        ))?;
-    }
-    Ok(Ending::Good)
-}
-
-fn device_json(row: &DeviceRow) -> Value {
-    let grants: BTreeMap<&str, Value> = row
-        .grants
-        .iter()
-        .map(|(scope, held)| {
-            let grant = json!({"role": held.role, "verbs": held.verbs.to_string()});
-            (scope.as_str(), grant)
-        })
-        .collect();
-    let cursors: BTreeMap<&str, Value> = row
-        .cursors
-        .iter()
-        .map(|(scope, (at, head))| (scope.as_str(), json!({"cursor": at, "head": head})))
-        .collect();
-    json!({
-        "device": row.device, "name": row.name, "added_ms": row.added, "revoked_ms": row.revoked,
-        "grants": grants, "cursors": cursors,
-        "seen_ms": row.seen.map(|(at, _, _)| at), "clock_off_ms": row.seen.map(|(_, _, off)| off),
-    })
-}
-
 /// Writes a time for people.
 pub(crate) fn iso(at: WallTime) -> String {
     jiff::Timestamp::from_millisecond(at.millis())
@@ -196,14 +134,16 @@ pub(crate) fn iso(at: WallTime) -> String {
 pub(crate) fn open_store(path: &Path) -> anyhow::Result<SqliteStore> {
     let config = read(path)?;
     let mut random = random_from_system();
-    Ok(SqliteStore::open(
-        &config.database(),
-        StoreOptions::default(),
-        &mut random,
-    )?)
+    let receipts = Authority::open(&config.authority())?.receipts(&mut random)?;
+    let options = StoreOptions {
+        receipts: Some((receipts, Clock::start().now().wall)),
+        ..StoreOptions::default()
+    };
+    Ok(SqliteStore::open(&config.database(), options, &mut random)?)
 }
 
-fn read(path: &Path) -> anyhow::Result<RelayConfig> {
+/// Reads a relay's configuration.
+pub(crate) fn read(path: &Path) -> anyhow::Result<RelayConfig> {
     RelayConfig::read(path).map_err(|error| {
         if matches!(error, ConfigError::Unreadable { .. }) {
             return error.into();

@@ -7,9 +7,10 @@ use std::collections::VecDeque;
 use std::path::Path;
 
 use gridbeat_base::{
-    BlobHash, ChangeHash, DeviceId, DocumentId, Hlc, Install, Monotonic, Now, Random, Scope,
+    BlobHash, ChangeHash, DeviceId, DocumentId, Hlc, Install, Monotonic, Now, Random, Scope, Verb,
+    Verbs,
 };
-use gridbeat_document::{Actor, Kinds, Stamp};
+use gridbeat_document::{Actor, Change, Kinds, Stamp, gate};
 use gridbeat_sync_protocol::{Grant, Signer};
 use rusqlite::Connection;
 
@@ -18,7 +19,7 @@ use crate::link::Link;
 use crate::store::documents::{self, Loaded, Touched};
 use crate::store::log::Intent;
 use crate::store::outbox::{self, Waiting};
-use crate::store::scopes::{self, Membership, Placement};
+use crate::store::scopes::{self, Membership, Placement, ScopeRow};
 use crate::store::{Store, blobs, meta};
 use crate::{
     Config, Counters, OpenError, Opening, Output, SaveError, StorageError, SyncProblem, SyncState,
@@ -147,8 +148,9 @@ impl Device {
                 scope: scope.clone(),
             })?;
         if row.grant != Grant::Write {
-            return Err(SaveError::NotGranted);
+            return Err(SaveError::NotGranted(Verb::Report));
         }
+        let place = Place::of(&row);
         let document = DocumentId::mint(now.wall, &mut self.random);
         let action = self.action(now, intent);
         let (saved, waiting) = self.store.write(|tx| {
@@ -159,7 +161,7 @@ impl Device {
                 heads: Vec::new(),
             };
             scopes::place(tx, (loaded.id, document), None, &proposed, &mut row)?;
-            action.perform(tx, &mut loaded, row.id)
+            action.perform(tx, &mut loaded, &[place])
         })?;
         self.saved(now, action.stamp.hlc, saved, waiting);
         Ok(saved)
@@ -182,8 +184,8 @@ impl Device {
             let mut loaded = documents::load(tx, kinds, document)?
                 .ok_or(SaveError::UnknownDocument { document })?;
             counters.documents_rebuilt += u64::from(loaded.was_rebuilt);
-            let scope = writable(tx, book, loaded.id)?.ok_or(SaveError::NotGranted)?;
-            action.perform(tx, &mut loaded, scope)
+            let places = writable(tx, book, loaded.id)?;
+            action.perform(tx, &mut loaded, &places)
         })?;
         self.saved(now, action.stamp.hlc, saved, waiting);
         Ok(saved)
@@ -296,18 +298,31 @@ pub(crate) struct Action<'i> {
 }
 
 impl Action<'_> {
-    /// Does the action on a document, and stores all that follows from it.
+    /// Does the action on a document by the first of `places` that allows it, and stores all that follows.
     pub(crate) fn perform(
         &self,
         tx: &Connection,
         loaded: &mut Loaded,
-        scope: i64,
+        places: &[Place],
     ) -> Result<(Saved, Waiting), SaveError> {
         let intent = Intent {
             stamp: self.stamp,
             bytes: self.intent.to_vec(),
         };
-        let (change, waiting) = enact(tx, loaded, self.actor, &intent, scope)?;
+        let first = places.first().ok_or(SaveError::NotGranted(Verb::Edit))?;
+        // To see what a change takes costs two looks at the document: spared where it may do all work.
+        let before = first.lacks(Verbs::WORK).map(|_| loaded.view());
+        let change = edit(loaded, self.actor, &intent)?;
+        let scope = match before {
+            None => first.scope,
+            Some(before) => {
+                let needed = gate::needed(&loaded.kind, &before, &loaded.view());
+                let allowing = places.iter().find(|place| place.lacks(needed).is_none());
+                let lacking = first.lacks(needed).unwrap_or(Verb::Edit);
+                allowing.ok_or(SaveError::NotGranted(lacking))?.scope
+            }
+        };
+        let (change, waiting) = queue(tx, loaded, &change, &intent, scope)?;
         loaded.store(tx, Touched::Content)?;
         let saved = Saved {
             document: loaded.uuid,
@@ -325,11 +340,24 @@ pub(crate) fn enact(
     intent: &Intent,
     scope: i64,
 ) -> Result<(ChangeHash, Waiting), SaveError> {
+    let change = edit(loaded, actor, intent)?;
+    queue(tx, loaded, &change, intent, scope)
+}
+
+fn edit(loaded: &mut Loaded, actor: Actor, intent: &Intent) -> Result<Change, SaveError> {
     let Loaded { document, log, .. } = loaded;
-    let change = document.edit(actor, &intent.bytes, &intent.stamp, &|hash| {
-        documents::provenance(log, hash)
-    })?;
-    let id = loaded.append(tx, &change, intent.stamp.device, None, Some(intent))?;
+    let provenance = |hash: &ChangeHash| documents::provenance(log, hash);
+    Ok(document.edit(actor, &intent.bytes, &intent.stamp, &provenance)?)
+}
+
+fn queue(
+    tx: &Connection,
+    loaded: &mut Loaded,
+    change: &Change,
+    intent: &Intent,
+    scope: i64,
+) -> Result<(ChangeHash, Waiting), SaveError> {
+    let id = loaded.append(tx, change, intent.stamp.device, None, Some(intent))?;
     let waiting = Waiting {
         change: id,
         scope,
@@ -341,12 +369,34 @@ pub(crate) fn enact(
     Ok((change.hash, waiting))
 }
 
-/// Finds the scope by whose grant the device may write a document.
+/// A scope by whose grant a document may be changed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    scope: i64,
+    /// What the relay said that the device may do there, if it did.
+    verbs: Option<Verbs>,
+}
+
+impl Place {
+    pub(crate) const fn of(row: &ScopeRow) -> Self {
+        Self {
+            scope: row.id,
+            verbs: row.verbs,
+        }
+    }
+
+    /// Returns a verb that is needed and surely lacking; what is not known the relay decides.
+    fn lacks(&self, needed: Verbs) -> Option<Verb> {
+        self.verbs?.lacks(needed)
+    }
+}
+
+/// Lists the scopes by whose grants the device may change a document, the best first.
 pub(crate) fn writable(
     tx: &Connection,
     book: &Book,
     document: i64,
-) -> Result<Option<i64>, StorageError> {
+) -> Result<Vec<Place>, StorageError> {
     let placements = scopes::placements(tx, document)?;
     // A place the relay took back is the last resort: it decides on what arrives there.
     let rank = |placement: &Placement| match placement.membership {
@@ -354,12 +404,13 @@ pub(crate) fn writable(
         Membership::Proposed => 1,
         Membership::Leaving => 2,
     };
-    Ok(placements
+    let mut places: Vec<_> = placements
         .iter()
-        .filter(|placement| {
-            book.scope(placement.scope)
-                .is_some_and(|(_, row)| row.grant == Grant::Write)
+        .filter_map(|placement| {
+            let (_, row) = book.scope(placement.scope)?;
+            (row.grant == Grant::Write).then(|| (rank(placement), Place::of(row)))
         })
-        .min_by_key(|placement| rank(placement))
-        .map(|placement| placement.scope))
+        .collect();
+    places.sort_by_key(|(rank, _)| *rank);
+    Ok(places.into_iter().map(|(_, place)| place).collect())
 }

@@ -5,7 +5,7 @@
 
 use std::io;
 
-use gridbeat_base::{DeviceId, DocumentId, Remedy, Scope};
+use gridbeat_base::{DeviceId, DocumentId, Remedy, Scope, Verb};
 use gridbeat_document::{EditError, IntentError};
 use gridbeat_sync_protocol::{ReconcileError, SessionError};
 use rusqlite::ErrorCode;
@@ -202,9 +202,9 @@ pub enum SaveError {
         /// The scope.
         scope: Scope,
     },
-    /// The device may read here but not write.
-    #[error("no right to write here")]
-    NotGranted,
+    /// The device lacks this verb here, as the relay last said.
+    #[error("this device may not {0} here")]
+    NotGranted(Verb),
     /// Nothing of this number is among what was refused and is still to be seen to.
     #[error("nothing that was refused has the number {id}")]
     NotRefused {
@@ -233,7 +233,7 @@ impl SaveError {
             | Self::UnknownDocument { .. }
             | Self::UnknownScope { .. }
             | Self::NotRefused { .. }
-            | Self::NotGranted => Remedy::FixInput,
+            | Self::NotGranted(_) => Remedy::FixInput,
             Self::Intent(source) => source.remedy(),
             Self::Edit(source) => source.remedy(),
             Self::DiskFull => Remedy::FreeSpace,

@@ -125,7 +125,7 @@ impl Device {
     pub fn view(&self, document: DocumentId) -> Result<View, ReadError> {
         let loaded = documents::load(self.store.reader(), &self.kinds, document)?
             .ok_or(ReadError::UnknownDocument { document })?;
-        Ok(loaded.document.view(&|hash| loaded.provenance(hash)))
+        Ok(loaded.view())
     }
 
     /// Returns every change of a document, in an order in which each follows what it depends on.
@@ -152,6 +152,7 @@ impl Device {
         let state = |(scope, row): (&Scope, &scopes::ScopeRow)| ScopeState {
             scope: scope.clone(),
             grant: row.grant,
+            verbs: row.verbs,
             cursor: row.cursor,
             digest: row.digest,
             documents: row.documents,

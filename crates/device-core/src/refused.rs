@@ -4,13 +4,13 @@
 //! marked as replaced by it. What was dropped or replaced stays in the history, with what was wanted and why it
 //! was refused. Not here: how something comes here (`link::rebase`).
 
-use gridbeat_base::{ChangeHash, DocumentId, Now, Scope, WallTime};
+use gridbeat_base::{ChangeHash, DocumentId, Now, Scope, Verb, WallTime};
 use gridbeat_document::{Change, Kinds, genesis_hash};
 use gridbeat_sync_protocol::Grant;
 use rusqlite::Connection;
 
 use crate::book::Book;
-use crate::device::writable;
+use crate::device::{Place, writable};
 use crate::store::documents::{self, LoadFault, Loaded};
 use crate::store::refused::{self, RefusedRow, Which};
 use crate::store::scopes::{self, Membership, Placement};
@@ -53,15 +53,15 @@ impl Device {
         let (book, kinds, counters) = (&self.book, &self.kinds, &mut self.counters);
         let (saved, waiting) = self.store.write(|tx| {
             let row = refused::find(tx, id)?.ok_or(SaveError::NotRefused { id })?;
-            let (mut loaded, scope) = match documents::load(tx, kinds, row.document)? {
+            let (mut loaded, places) = match documents::load(tx, kinds, row.document)? {
                 Some(loaded) => {
                     counters.documents_rebuilt += u64::from(loaded.was_rebuilt);
-                    let scope = writable(tx, book, loaded.id)?.ok_or(SaveError::NotGranted)?;
-                    (loaded, scope)
+                    let places = writable(tx, book, loaded.id)?;
+                    (loaded, places)
                 }
                 None => begin(tx, book, kinds, &row)?,
             };
-            let done = action.perform(tx, &mut loaded, scope)?;
+            let done = action.perform(tx, &mut loaded, &places)?;
             let saved: Saved = done.0;
             refused::settle(tx, id, now.wall, Some((saved.document, saved.change)))?;
             Ok::<_, SaveError>(done)
@@ -92,7 +92,7 @@ fn begin(
     book: &Book,
     kinds: &Kinds,
     row: &RefusedRow,
-) -> Result<(Loaded, i64), SaveError> {
+) -> Result<(Loaded, Vec<Place>), SaveError> {
     let kind = kinds
         .find(&row.kind)
         .ok_or_else(|| LoadFault::UnknownKind(row.kind.clone()))?;
@@ -112,7 +112,7 @@ fn begin(
     // A proposed place adds nothing to the scope's sums: the copy serves.
     let mut scope_row = found.ok_or(SaveError::UnknownScope { scope })?;
     if scope_row.grant != Grant::Write {
-        return Err(SaveError::NotGranted);
+        return Err(SaveError::NotGranted(Verb::Report));
     }
     let loaded = Loaded::create(tx, kind, schema, row.document)?;
     let proposed = Placement {
@@ -122,7 +122,7 @@ fn begin(
     };
     let document = (loaded.id, row.document);
     scopes::place(tx, document, None, &proposed, &mut scope_row)?;
-    Ok((loaded, scope_row.id))
+    Ok((loaded, vec![Place::of(&scope_row)]))
 }
 
 fn intent(row: RefusedRow) -> RefusedIntent {

@@ -1,6 +1,6 @@
 //! What a device says about itself: its link, its scopes, its outbox.
 
-use gridbeat_base::{Digest, Remedy, Scope, WallTime};
+use gridbeat_base::{Digest, Remedy, Scope, Verbs, WallTime};
 use gridbeat_sync_protocol::{Grant, Reason};
 
 /// Where synchronisation stands, exactly, for a person to read.
@@ -82,6 +82,8 @@ pub struct ScopeState {
     pub scope: Scope,
     /// What the device may do there, as the relay last said.
     pub grant: Grant,
+    /// The same to the verb; `None` if the relay did not say.
+    pub verbs: Option<Verbs>,
     /// The last feed entry applied.
     pub cursor: u64,
     /// The digest over what the relay has accepted, as far as applied.

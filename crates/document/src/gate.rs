@@ -9,7 +9,7 @@
 //! 3. its dependencies are here, its number and its first op are the next ones, and its actor is its
 //!    author's;
 //! 4. it can be applied to a copy that then saves, loads and reads the same;
-//! 5. on a relay, the kind allows what it did.
+//! 5. on a relay, its author holds the verbs that it takes, and the kind allows what it did.
 //!
 //! A change that fails is refused alone: the honest ones of the same call still pass. It runs on its caller's
 //! thread: as no change from outside makes a container, nothing nests deeper than the genesis laid it out, and half
@@ -28,14 +28,15 @@ mod trial;
 
 use std::collections::BTreeMap;
 
-use gridbeat_base::{ChangeHash, DeviceId};
+use gridbeat_base::ChangeHash;
 
 pub use outline::Outline;
 #[cfg(feature = "fuzz")]
 pub use probe::{Counts, counts};
 pub use rule::Rule;
+pub use trial::needed;
 
-use crate::{Change, Document, Provenance};
+use crate::{Author, Change, Document, Provenance};
 use form::Form;
 pub(crate) use form::Layout;
 use history::History;
@@ -47,8 +48,8 @@ use trial::Trial;
 pub struct Incoming<'a> {
     /// The raw chunk.
     pub bytes: &'a [u8],
-    /// The device that made it, as far as the one that brought it may say.
-    pub author: DeviceId,
+    /// Who made it, as far as the one that brought it may say.
+    pub author: Author,
 }
 
 /// Where a change comes from.

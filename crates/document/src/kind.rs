@@ -8,7 +8,7 @@ use core::fmt;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use gridbeat_base::{DeviceId, Hlc, Lane, Position, Remedy, WallTime};
+use gridbeat_base::{DeviceId, Hlc, Lane, Position, Remedy, Verb, Verbs, WallTime};
 
 use crate::{Edit, Skeleton, View};
 
@@ -29,7 +29,7 @@ use crate::{Edit, Skeleton, View};
 /// use std::sync::Arc;
 ///
 /// use gridbeat_document::{
-///     Actor, Document, Edit, IntentError, Kind, Projection, Provenance, Refusal, Skeleton, Stamp,
+///     Actor, Author, Document, Edit, IntentError, Kind, Projection, Provenance, Refusal, Skeleton, Stamp,
 ///     View, Words,
 /// };
 ///
@@ -85,7 +85,7 @@ use crate::{Edit, Skeleton, View};
 ///         }
 ///     }
 ///
-///     fn admit(&self, before: &View, after: &View, _author: DeviceId) -> Result<(), Refusal> {
+///     fn admit(&self, before: &View, after: &View, _: &Author) -> Result<(), Refusal> {
 ///         for (id, fact) in before.entries(&["facts"]) {
 ///             if after.field(&["facts", id]) != Some(fact) {
 ///                 return Err(Refusal {
@@ -161,15 +161,49 @@ pub trait Kind: fmt::Debug + Send + Sync + 'static {
     /// read it counts in [`Projection::attention`].
     fn project(&self, view: &View) -> Projection;
 
+    /// Returns what a change takes: the author must hold all of these verbs, or it is refused.
+    ///
+    /// As long as the kind does not say: [`Verb::Report`] to begin a document, [`Verb::Edit`] for whatever comes
+    /// later. A change of which nothing is to be seen takes [`Verb::Edit`], whatever is returned here.
+    ///
+    /// A relay asks this of what devices send, and a device that knows its verbs of what it is to save. Changes of an
+    /// author who lacks any of [`Verbs::WORK`] are asked about one by one, so that none hides in another.
+    fn needs(&self, before: &View, _after: &View) -> Verbs {
+        Verbs::of(&[if before.is_blank() {
+            Verb::Report
+        } else {
+            Verb::Edit
+        }])
+    }
+
     /// Decides whether a foreign change may do what it did, from the document before and after it.
     ///
-    /// A relay asks this of what devices send. Consecutive changes of one author may be asked about at
+    /// A relay asks this of what devices send, once [`Kind::needs`] has been held against the author's verbs. Consecutive changes of one author may be asked about at
     /// once. The form is sound already: containers are as laid out, values are scalars.
     ///
     /// # Errors
     ///
     /// [`Refusal`] with the rule it broke.
-    fn admit(&self, before: &View, after: &View, author: DeviceId) -> Result<(), Refusal>;
+    fn admit(&self, before: &View, after: &View, author: &Author) -> Result<(), Refusal>;
+}
+
+/// Who made a change, and what that author may do where it was offered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Author {
+    /// The device.
+    pub device: DeviceId,
+    /// Its verbs in the scope, at the moment of judging.
+    pub verbs: Verbs,
+}
+
+impl Author {
+    /// Makes an author whose right somebody else has decided on: one with every verb.
+    pub const fn decided(device: DeviceId) -> Self {
+        Self {
+            device,
+            verbs: Verbs::ALL,
+        }
+    }
 }
 
 /// The circumstances of one user action, handed to [`Kind::apply`].

@@ -32,7 +32,7 @@ pub use document::{Document, LoadError};
 pub use edit::{COUNTER_STEP_MAX, Edit, EditError, Problem, Scalar};
 pub use gate::{Incoming, Outline, Rule, Side, Verdict};
 pub use genesis::{Skeleton, genesis_hash};
-pub use kind::{IntentError, Kind, Kinds, Projection, Refusal, Stamp, Words};
+pub use kind::{Author, IntentError, Kind, Kinds, Projection, Refusal, Stamp, Words};
 pub use limits::{
     CHANGE_BYTES_MAX, CHANGE_OPS_MAX, DOCUMENT_BYTES_MAX, DOCUMENT_CHANGES_MAX, MISSING_NAMED_MAX,
     NESTING_MAX,

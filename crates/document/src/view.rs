@@ -16,6 +16,11 @@ pub struct View {
 }
 
 impl View {
+    /// Returns whether nothing was ever put here: every container is empty, every counter at zero.
+    pub fn is_blank(&self) -> bool {
+        self.root.values().all(|field| field.value.is_blank())
+    }
+
     /// Finds a field by its path from the root; `None` if any step is missing or not a map.
     pub fn field(&self, path: &[&str]) -> Option<&Field> {
         let (last, parents) = path.split_last()?;
@@ -107,4 +112,23 @@ pub enum Value {
     Map(BTreeMap<String, Field>),
     /// A list.
     List(Vec<Field>),
+}
+
+impl Value {
+    fn is_blank(&self) -> bool {
+        match self {
+            Self::Text(text) => text.is_empty(),
+            Self::Counter(count) => *count == 0,
+            Self::Map(entries) => entries.values().all(|field| field.value.is_blank()),
+            Self::List(items) => items.is_empty(),
+            Self::Null
+            | Self::Bool(_)
+            | Self::Int(_)
+            | Self::Uint(_)
+            | Self::F64(_)
+            | Self::Str(_)
+            | Self::Bytes(_)
+            | Self::Time(_) => false,
+        }
+    }
 }

@@ -5,7 +5,7 @@
 //! facts follows the hybrid logical stamp, bounded by the relay's time of receipt.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gridbeat_base::{DeviceId, Hlc, WallTime};
 use gridbeat_document::{Edit, Field, Refusal, Scalar, Stamp, Value, View, Words};
@@ -213,6 +213,32 @@ fn is_one(field: &Field) -> bool {
         .conflicts
         .iter()
         .all(|(value, _)| *value == field.value)
+}
+
+/// Returns what the facts say that came between two views, as far as they can be read.
+pub(crate) fn added<T: for<'b> Decode<'b, ()>>(
+    before: &View,
+    after: &View,
+) -> impl Iterator<Item = T> {
+    let old: BTreeSet<_> = before.entries(&[FACTS]).map(|(id, _)| id).collect();
+    let added = after.entries(&[FACTS]);
+    let added = added.filter(move |(id, _)| !old.contains(id));
+    added.filter_map(|(_, field)| {
+        let Value::Bytes(bytes) = &field.value else {
+            return None;
+        };
+        Some(minicbor::decode::<Fact<T>>(bytes).ok()?.what)
+    })
+}
+
+/// Returns whether two views differ in anything but facts.
+pub(crate) fn has_other_differences(before: &View, after: &View) -> bool {
+    let others = |view: &View| -> BTreeMap<String, Field> {
+        let root = view.root.iter().filter(|(key, _)| *key != FACTS);
+        root.map(|(key, field)| (key.clone(), field.clone()))
+            .collect()
+    };
+    others(before) != others(after)
 }
 
 pub(crate) const fn refuse(rule: &'static str, en: &'static str, zh: &'static str) -> Refusal {

@@ -8,9 +8,9 @@
 //! - `deed`: what one change did
 //! - `value`: its single values as they stand in the document
 
-use gridbeat_base::{BlobHash, DeviceId, Position, WallTime};
+use gridbeat_base::{BlobHash, Position, Verb, Verbs, WallTime};
 use gridbeat_document::{
-    Edit, IntentError, Kind, Projection, Refusal, Scalar, Skeleton, Stamp, View, Words,
+    Author, Edit, IntentError, Kind, Projection, Refusal, Scalar, Skeleton, Stamp, View, Words,
 };
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
@@ -255,8 +255,22 @@ impl Kind for IncidentKind {
         }
     }
 
-    fn admit(&self, before: &View, after: &View, author: DeviceId) -> Result<(), Refusal> {
-        fact::admit::<StepFact>(before, after, author)?;
+    fn needs(&self, before: &View, after: &View) -> Verbs {
+        let mut needed = Verbs::NONE;
+        let mut reports = false;
+        for fact in fact::added::<StepFact>(before, after) {
+            reports |= fact.step == Step::Report;
+            needed = needed.with(fact.step.verb());
+        }
+        // What a report says of the matter belongs to it; on whatever was there before it is an edit.
+        if fact::has_other_differences(before, after) && !(reports && before.is_blank()) {
+            needed = needed.with(Verb::Edit);
+        }
+        needed
+    }
+
+    fn admit(&self, before: &View, after: &View, author: &Author) -> Result<(), Refusal> {
+        fact::admit::<StepFact>(before, after, author.device)?;
         for path in [DESCRIPTION, ADDRESS] {
             if after.text(&[path]).chars().count() > MERGED_CHARS_MAX {
                 return Err(fact::refuse(

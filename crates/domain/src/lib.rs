@@ -4,17 +4,19 @@
 //! - `fact`: what happened, as immutable entries, and the order they are read in
 //! - `step`: the states of an incident and the steps between them, as data
 //! - `incident`: the incident: fields that merge, facts that are added, a state that is folded
+//! - `role`: who may do what: the roles of the trade as sets of verbs
 //! - `patrol`: an officer's patrol: legs, check-ins, notes, track segments
 //! - `wanted`: what a person wanted, in words
 //! - `deed`: what one change did to either, in words
 //!
-//! Pure. Not here: who may take which step, deadlines, grids, posts, indicators.
+//! Pure. Not here: who holds which role, deadlines, grids, posts, indicators.
 
 mod category;
 mod deed;
 mod fact;
 mod incident;
 mod patrol;
+mod role;
 mod step;
 mod wanted;
 
@@ -29,6 +31,7 @@ pub use patrol::{
     CheckInView, LegView, PatrolIntent, PatrolKind, PatrolNoteView, PatrolView, SegmentView,
     Transport,
 };
+pub use role::{ROLES, Role};
 pub use step::{State, Step};
 pub use wanted::{Wanted, wanted};
 

@@ -3,9 +3,9 @@
 //! Two devices of one pair may write to one patrol: everything is an added fact, so nothing is ever
 //! overwritten. Tracks are blobs, named here by hash. Not here: attendance, coverage, bad-fix filters.
 
-use gridbeat_base::{BlobHash, DeviceId, Lane, Position, WallTime};
+use gridbeat_base::{BlobHash, DeviceId, Lane, Position, Verb, Verbs, WallTime};
 use gridbeat_document::{
-    Edit, IntentError, Kind, Projection, Refusal, Skeleton, Stamp, View, Words,
+    Author, Edit, IntentError, Kind, Projection, Refusal, Skeleton, Stamp, View, Words,
 };
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
@@ -155,6 +155,21 @@ enum PatrolFact {
     },
     #[n(6)]
     Ended,
+}
+
+impl PatrolFact {
+    /// Returns what adding it takes.
+    const fn verb(&self) -> Verb {
+        match self {
+            Self::Started { .. } => Verb::Report,
+            Self::LegStarted { .. }
+            | Self::Paused
+            | Self::CheckedIn { .. }
+            | Self::Noted { .. }
+            | Self::SegmentAdded { .. }
+            | Self::Ended => Verb::Edit,
+        }
+    }
 }
 
 /// A patrol as screens show it; the JSON in a record's body.
@@ -322,8 +337,13 @@ impl Kind for PatrolKind {
         }
     }
 
-    fn admit(&self, before: &View, after: &View, author: DeviceId) -> Result<(), Refusal> {
-        fact::admit::<PatrolFact>(before, after, author)
+    fn needs(&self, before: &View, after: &View) -> Verbs {
+        let added = fact::added::<PatrolFact>(before, after);
+        added.map(|fact| fact.verb()).collect()
+    }
+
+    fn admit(&self, before: &View, after: &View, author: &Author) -> Result<(), Refusal> {
+        fact::admit::<PatrolFact>(before, after, author.device)
     }
 }
 

@@ -5,8 +5,9 @@
 //! is `check` (is it fixed? before closing): never one for the other.
 //!
 //! Source: the seven national stages and the rules of three implementations, merged (domain brief,
-//! 2.5). Not here: who may take a step and what it needs.
+//! 2.5). Not here: who holds which verb (`role`).
 
+use gridbeat_base::Verb;
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
@@ -91,6 +92,34 @@ named_in_both_languages! {
         ForceClose = 19, "force_close", "close by order", "强制结案";
         SelfHandle = 20, "self_handle", "fix on the spot", "自处置";
         Note = 21, "note", "note", "备注";
+    }
+}
+
+impl Step {
+    /// Returns what taking it needs of whoever takes it.
+    ///
+    /// Seven verbs do not tell every post from every other: taking in and sending on are one verb, filing and
+    /// closing another. The table of states holds the order between them.
+    pub const fn verb(self) -> Verb {
+        match self {
+            Self::Report => Verb::Report,
+            Self::Verify | Self::PassCheck | Self::FailCheck => Verb::Check,
+            Self::SendVerification
+            | Self::Decline
+            | Self::Accept
+            | Self::Dispatch
+            | Self::Suspend
+            | Self::SendCheck => Verb::Dispatch,
+            Self::File | Self::Close | Self::Void | Self::ForceClose => Verb::Close,
+            Self::Return
+            | Self::StartHandling
+            | Self::Resume
+            | Self::Handle
+            | Self::SendBack
+            | Self::Feedback
+            | Self::SelfHandle
+            | Self::Note => Verb::Edit,
+        }
     }
 }
 

@@ -181,7 +181,7 @@ impl Case {
 /// Names a row by its place, for tables with a row id and without.
 fn at(table: &str, row: usize) -> String {
     let key = match table {
-        "receipt" | "chain" | "batch" | "scope" | "document" => "id",
+        "receipt" | "chain" | "batch" | "scope" | "document" | "operation" => "id",
         "device_key" => "(device, key)",
         "change" => "(document, n)",
         _ => "(scope, seq)",

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use gridbeat_base::DeviceId;
-use gridbeat_document::{Document, Incoming, Rule, Side, Verdict, View, gate};
+use gridbeat_document::{Author, Document, Incoming, Rule, Side, Verdict, View, gate};
 
 use crate::input::Input;
 use crate::scene::{HOSTILE, Scene, edit, nobody, sealed, step};
@@ -102,7 +102,7 @@ fn keep(document: Document) {
 fn offer(document: &mut Document, bytes: &[u8], author: u8, side: Side) -> Verdict {
     let incoming = [Incoming {
         bytes,
-        author: DeviceId::from_bytes([author; 16]),
+        author: Author::decided(DeviceId::from_bytes([author; 16])),
     }];
     gate::admit(document, &incoming, side, &nobody).remove(0)
 }

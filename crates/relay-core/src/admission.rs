@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use gridbeat_base::{ChangeHash, DeviceId, DocumentId, Scope, Verbs, WallTime};
-use gridbeat_document::{Change, Incoming, Kinds, Provenance, Verdict as GateVerdict};
+use gridbeat_base::{ChangeHash, DeviceId, DocumentId, Scope, WallTime};
+use gridbeat_document::{Author, Change, Incoming, Kinds, Provenance, Verdict as GateVerdict};
 use gridbeat_sync_protocol::{PushDocument, Reason, Verdict};
 
 use crate::config::LOG_BYTES_MAX;
@@ -19,7 +19,7 @@ use crate::reasons::{
 };
 use crate::session::{PendingPush, SessionId};
 use crate::working::{Loaded, Working};
-use crate::{Batch, NewChange, NewEntry, RefusedChange, Rights};
+use crate::{Batch, NewChange, NewEntry, RefusedChange, Rights, Warrant};
 
 /// A push in an admission cycle.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ pub(crate) struct Allowances {
 #[derive(Debug)]
 pub(crate) struct Admission<'a> {
     pub(crate) kinds: &'a Kinds,
-    pub(crate) rights: &'a BTreeMap<DeviceId, Rights>,
+    pub(crate) warrant: &'a Warrant,
     pub(crate) received: WallTime,
     /// The documents that were read, and those that begin.
     pub(crate) working: BTreeMap<DocumentId, Working>,
@@ -144,6 +144,7 @@ impl Admission<'_> {
         let documents = self.working.into_iter();
         Batch {
             received: self.received,
+            rights_version: None,
             documents: documents
                 .filter_map(|(id, working)| Some((id, working.into_write()?)))
                 .collect(),
@@ -168,7 +169,7 @@ impl Admission<'_> {
             working.knows(&name.hash) || name.deps.iter().any(|dep| working.knows(dep))
         });
         let lost = !working.scopes.contains(scope) && !working.detach.contains(scope);
-        let may_write = in_scope(self.rights, taken.device, scope).may_change();
+        let may_write = self.warrant.in_scope(taken.device, scope).may_change();
         if taken.recovers && working.exists() && held && lost && may_write {
             let entry = working.enter(scope);
             self.entries.entry(scope.clone()).or_default().push(entry);
@@ -210,20 +211,21 @@ impl Admission<'_> {
     /// Returns why no change of this document may enter, whatever it does.
     fn obstacle(&self, taken: &Taken, document: &PushDocument) -> Option<Why> {
         let scope = &taken.push.scope;
-        if self.rights.get(&taken.device) == Some(&Rights::Revoked) {
+        if self.warrant.rights.get(&taken.device) == Some(&Rights::Revoked) {
             return Some(DEVICE_REVOKED);
         }
-        if !in_scope(self.rights, taken.device, scope).may_change() {
+        if !self.warrant.in_scope(taken.device, scope).may_change() {
             return Some(SCOPE_NOT_GRANTED);
         }
         let working = self.working.get(&document.document);
         if let Some(working) = working.filter(|working| working.exists()) {
+            // First of all: nothing is told of a record in an area that this device may not see.
+            if !working.scopes.contains(scope) {
+                return Some(NOT_IN_SCOPE);
+            }
             if (&working.kind, working.schema_version) != (&document.kind, document.schema_version)
             {
                 return Some(OTHER_KIND);
-            }
-            if !working.scopes.contains(scope) {
-                return Some(NOT_IN_SCOPE);
             }
             return match working.loaded {
                 Loaded::Here(_) => None,
@@ -281,7 +283,7 @@ impl Admission<'_> {
             offered.push(index);
             incoming.push(Incoming {
                 bytes: &change.bytes,
-                author,
+                author: self.author(taken, author),
             });
         }
         let judged = working.admit(&incoming, &extra);
@@ -290,7 +292,7 @@ impl Admission<'_> {
         for ((index, incoming), verdict) in offered.into_iter().zip(&incoming).zip(judged) {
             verdicts[index] = Some(match verdict {
                 GateVerdict::Admitted(change) => {
-                    entered |= self.log(taken, &mut working, incoming.author, &change);
+                    entered |= self.log(taken, &mut working, incoming.author.device, &change);
                     Verdict::Accepted
                 }
                 GateVerdict::Known(_) => Verdict::Known,
@@ -302,6 +304,20 @@ impl Admission<'_> {
         }
         self.working.insert(id, working);
         entered
+    }
+
+    /// Returns by what right an author's change is judged: that of the scope it is pushed in, at this moment.
+    ///
+    /// A change that another device brings back was judged once, by a life of the database that is gone, and was
+    /// durable. It may have been made with a right that was taken since, or given after the backup. So it is
+    /// judged by all its author ever held; and not at all where a restored database cannot know that.
+    fn author(&self, taken: &Taken, device: DeviceId) -> Author {
+        let verbs = if device == taken.device {
+            self.warrant.in_scope(device, &taken.push.scope)
+        } else {
+            self.warrant.held_by(device)
+        };
+        Author { device, verbs }
     }
 
     /// Takes a document out of the map, or begins it.
@@ -386,11 +402,6 @@ impl Admission<'_> {
             received: Some(self.received),
         }
     }
-}
-
-fn in_scope(rights: &BTreeMap<DeviceId, Rights>, device: DeviceId, scope: &Scope) -> Verbs {
-    let rights = rights.get(&device);
-    rights.map_or(Verbs::NONE, |rights| rights.in_scope(scope))
 }
 
 /// Where the changes of one document stand in a push.

@@ -18,6 +18,10 @@ use crate::RecordFields;
 pub struct Batch {
     /// The relay's time of receipt of every change in it.
     pub received: WallTime,
+    /// The version of the rights it was judged by. If it is another by now, the batch fails with
+    /// [`StoreFault::Contended`](crate::StoreFault::Contended): nothing is admitted by a right that was taken.
+    /// `None` for one that no device's right decides on.
+    pub rights_version: Option<u64>,
     /// The documents written to.
     pub documents: BTreeMap<DocumentId, DocumentWrite>,
     /// The entries of each scope's feed, in order.

@@ -22,6 +22,7 @@ use crate::session::SessionId;
 use crate::working::Working;
 use crate::{
     Answer, AnsweredPush, Batch, Output, PlaceError, Rights, StoreFault, StoredDocument, Task,
+    Warrant,
 };
 
 /// The time in which the documents that a device begins are counted.
@@ -155,6 +156,7 @@ impl Relay {
         let task = Task::Load {
             documents: documents.filter(|it| seen.insert(*it)).collect(),
             devices: devices.into_iter().collect(),
+            authors: authors_of(&gathered.pushes),
             logs: gathered.logs.clone(),
             bytes_max,
             at: now.wall,
@@ -168,8 +170,8 @@ impl Relay {
         let Cycle::Loading(mut gathered) = std::mem::replace(&mut self.cycle, Cycle::Idle) else {
             panic!("documents were read for no cycle");
         };
-        let (documents, rights) = match result {
-            Ok(Answer::Loaded { documents, rights }) => (documents, rights),
+        let (documents, warrant) = match result {
+            Ok(Answer::Loaded { documents, warrant }) => (documents, warrant),
             Ok(_) => panic!("a load was answered by another task's answer"),
             Err(fault) => {
                 self.give_up(now, gathered, &fault);
@@ -177,7 +179,7 @@ impl Relay {
             }
         };
         let loaded: Loaded = documents.into_iter().collect();
-        self.send_denied_away(now, &mut gathered, &rights);
+        self.send_denied_away(now, &mut gathered, &warrant.rights);
         let mut later = self.put_off(&mut gathered, &loaded);
         if gathered.pushes.is_empty() && gathered.places.is_empty() && !later.is_empty() {
             // One push whose documents are large: it gets a cycle of its own, whatever it takes.
@@ -187,7 +189,7 @@ impl Relay {
             return;
         }
         self.put_back(later);
-        match self.judge(now, &gathered, loaded, &rights) {
+        match self.judge(now, &gathered, loaded, &warrant) {
             Ok((batch, judgement)) => {
                 for taken in &gathered.pushes {
                     self.turns.charge(now.monotonic, taken.device, &taken.push);
@@ -290,7 +292,7 @@ impl Relay {
         now: Now,
         gathered: &Gathered,
         loaded: Loaded,
-        rights: &BTreeMap<DeviceId, Rights>,
+        warrant: &Warrant,
     ) -> Result<(Batch, Judgement), BTreeSet<DocumentId>> {
         let pushes = gathered.pushes.iter().flat_map(|it| &it.push.documents);
         let needed: BTreeSet<_> = pushes.map(|it| it.document).collect();
@@ -319,7 +321,7 @@ impl Relay {
         };
         let mut admission = Admission {
             kinds: &self.kinds,
-            rights,
+            warrant,
             received: now.wall,
             working,
             allowances: self.allowances(gathered),
@@ -344,6 +346,7 @@ impl Relay {
         judgement.recovered = admission.recovered;
         let mut batch = admission.into_batch();
         batch.pushes = answered;
+        batch.rights_version = Some(warrant.version);
         let entries = batch.scopes.iter();
         judgement.entries = entries
             .map(|(it, entries)| (it.clone(), entries.len() as u64))
@@ -512,6 +515,13 @@ impl Relay {
             result,
         });
     }
+}
+
+/// Returns the authors of changes that are brought by another device.
+fn authors_of(pushes: &[Taken]) -> BTreeSet<DeviceId> {
+    let documents = pushes.iter().flat_map(|taken| &taken.push.documents);
+    let changes = documents.flat_map(|document| &document.changes);
+    changes.filter_map(|change| change.recovered_from).collect()
 }
 
 /// Returns what is put on record of a push: of a signed one always, since its device names it in the

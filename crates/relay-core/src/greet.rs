@@ -243,7 +243,8 @@ fn scope_greeting(
     position: &ScopePosition,
 ) -> ScopeGreeting {
     let scope: Scope = position.scope.clone();
-    let grant = grant(rights.in_scope(&scope));
+    let verbs = rights.in_scope(&scope);
+    let grant = grant(verbs);
     if grant == Grant::None {
         // Nothing is told of a scope that is withheld.
         return ScopeGreeting {
@@ -251,6 +252,7 @@ fn scope_greeting(
             grant,
             head: 0,
             digest_agrees: true,
+            verbs: None,
         };
     }
     ScopeGreeting {
@@ -258,5 +260,6 @@ fn scope_greeting(
         grant,
         head: position.head,
         digest_agrees: mark.is_none_or(|mark| position.digest_at_cursor == Some(mark.digest)),
+        verbs: Some(verbs),
     }
 }

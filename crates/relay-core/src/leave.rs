@@ -77,6 +77,7 @@ impl Relay {
             grant: Grant::None,
             head: 0,
             digest_agrees: true,
+            verbs: None,
         });
         let scopes = nothing.collect();
         let welcomed = session

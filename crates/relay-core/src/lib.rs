@@ -47,5 +47,5 @@ pub use session::SessionId;
 pub use task::{
     Answer, ComparedWith, Comparison, EndedGrant, Greeting, Inventory, LoggedChange, Page, Removal,
     Rights, ScopePosition, StoreFault, StoredChange, StoredDocument, StoredEntry, Surrender, Task,
-    TaskId,
+    TaskId, Warrant,
 };

@@ -39,6 +39,8 @@ pub enum Task {
         documents: Vec<DocumentId>,
         /// The devices whose changes are to be admitted: their rights are read in the same moment.
         devices: Vec<DeviceId>,
+        /// The authors of changes that other devices bring back: what each ever held is read.
+        authors: BTreeSet<DeviceId>,
         /// Those of the documents whose changes are wanted with their bytes.
         logs: BTreeSet<DocumentId>,
         /// How many bytes may be read; the documents beyond are left out, but never the first.
@@ -126,8 +128,8 @@ pub enum Answer {
         /// What is stored of the documents asked about: of the first ones, as many as fit. `None`
         /// beside a document that does not exist.
         documents: Vec<(DocumentId, Option<StoredDocument>)>,
-        /// The rights of the devices asked about, with those that ended and still judge.
-        rights: BTreeMap<DeviceId, Rights>,
+        /// By what right their changes are judged; rights that ended and still judge are among them.
+        warrant: Warrant,
     },
     /// To [`Task::Commit`]: it is durable.
     Committed {
@@ -173,6 +175,32 @@ impl Rights {
             Self::Unknown | Self::Revoked => Verbs::NONE,
             Self::Granted(scopes) => scopes.get(scope).copied().unwrap_or_default(),
         }
+    }
+}
+
+/// By what right changes are judged, as of one moment.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Warrant {
+    /// The version of all devices' rights; named again by the commit.
+    pub version: u64,
+    /// The rights of the devices asked about.
+    pub rights: BTreeMap<DeviceId, Rights>,
+    /// Every verb that each author asked about was ever granted, in any scope. `None` if the database was
+    /// restored from a backup once: what was granted after the backup is gone.
+    pub held: Option<BTreeMap<DeviceId, Verbs>>,
+}
+
+impl Warrant {
+    /// Returns what a device may do in a scope.
+    pub fn in_scope(&self, device: DeviceId, scope: &Scope) -> Verbs {
+        let rights = self.rights.get(&device);
+        rights.map_or(Verbs::NONE, |rights| rights.in_scope(scope))
+    }
+
+    /// Returns by what a change is judged whose author is not the device that brings it.
+    pub fn held_by(&self, author: DeviceId) -> Verbs {
+        let held = |held: &BTreeMap<_, _>| held.get(&author).copied().unwrap_or_default();
+        self.held.as_ref().map_or(Verbs::ALL, held)
     }
 }
 

@@ -8,8 +8,8 @@
 //! - `rows`: the rows of the log, held against what the receipts say
 //! - `trace`: what the file says of one document
 //!
-//! Not covered: what can be made again from the log (`record`, `cache`, heads, counts), who may do what
-//! (`device`, `device_grant`), the quarantine's rows (`refused`; that and why something was refused is in
+//! Not covered: what can be made again from the log (`record`, `cache`, heads, counts), who may do what at present
+//! (`device`, `device_grant`; how it came to that is in the operators' log), the quarantine's rows (`refused`; that and why something was refused is in
 //! the receipt), and where devices stand (`mark`, `device_cursor`).
 
 mod chain;
@@ -26,7 +26,7 @@ use gridbeat_sync_protocol::PublicKey;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::fault;
-use crate::{SqliteReader, SqliteStore, schema};
+use crate::{Operation, SqliteReader, SqliteStore, operation, schema};
 
 use chain::read_account;
 pub use trace::{
@@ -37,7 +37,7 @@ pub use trace::{
 pub const FINDINGS_MAX: usize = 1000;
 
 /// The rows that a report speaks for: each table with its columns.
-pub const COVERED: [(&str, &[&str]); 9] = [
+pub const COVERED: [(&str, &[&str]); 10] = [
     ("receipt", &["id", "statement", "signature"]),
     ("chain", &["id", "receipts", "last", "incarnation", "key"]),
     ("batch", &["id", "hash", "device", "statement", "signature"]),
@@ -67,6 +67,10 @@ pub const COVERED: [(&str, &[&str]); 9] = [
         "feed",
         &["scope", "seq", "what", "document", "change", "digest"],
     ),
+    (
+        "operation",
+        &["id", "at", "who", "verb", "subject", "why", "details"],
+    ),
 ];
 
 /// What an audit found.
@@ -86,6 +90,8 @@ pub struct AuditReport {
     pub entries: u64,
     /// Statements of removal.
     pub removals: u64,
+    /// Entries of the operators' log.
+    pub operations: u64,
     /// Changes and entries from before the first receipt: they are verified as a whole.
     pub before: (u64, u64),
     /// Each life of the database, and each key, in order.
@@ -233,6 +239,15 @@ impl Archive {
             });
         }
         Ok(Self { connection })
+    }
+
+    /// Reads the operators' log in its order: what comes after entry `after`, at most `limit` entries.
+    ///
+    /// # Errors
+    ///
+    /// [`AuditError::Store`].
+    pub fn operations(&self, after: u64, limit: u64) -> Result<Vec<Operation>, AuditError> {
+        Ok(operation::read(&self.connection, after, limit)?)
     }
 
     /// Verifies everything there is.

@@ -14,7 +14,7 @@ use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use crate::error::{damaged, fault};
 use crate::value::{digest, from_sql, heads_to_sql, to_sql};
-use crate::{evidence, quarantine};
+use crate::{evidence, quarantine, read};
 
 /// `feed.what`: the document enters, with its changes up to `feed.change`.
 pub(crate) const ATTACH: i64 = 1;
@@ -29,6 +29,11 @@ pub(crate) fn commit(
     batch: &Batch,
     signer: Option<&Signer>,
 ) -> Result<Answer, StoreFault> {
+    if let Some(judged_by) = batch.rights_version
+        && read::rights_version(tx)? != judged_by
+    {
+        return Err(StoreFault::Contended);
+    }
     let mut scopes = BTreeMap::new();
     let mut documents = BTreeMap::new();
     for (document, write) in &batch.documents {

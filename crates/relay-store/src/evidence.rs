@@ -14,6 +14,7 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
 use crate::commit::Fed;
 use crate::error::fault;
+use crate::operation;
 use crate::receipt::{
     Answered, Before, BeforeChange, BeforeHasher, EntryIds, FeedEntry, FeedRange, Receipt,
     ReceiptHash, Receipted,
@@ -118,6 +119,13 @@ pub(crate) fn begin(
         before,
     };
     chain.add(at, what)?;
+    if stands.is_none() {
+        // What operators did before there were receipts.
+        for done in operation::read(tx, 0, i64::MAX.cast_unsigned())? {
+            let (number, hash) = (done.number, done.hash());
+            chain.add(at, Receipted::Operated { number, hash })?;
+        }
+    }
     tx.execute(
         "INSERT INTO chain VALUES (1, 0, x'', ?1, ?2)
          ON CONFLICT DO UPDATE SET incarnation = ?1, key = ?2",
@@ -161,6 +169,21 @@ pub(crate) fn removed(
         signed: removal.proof.signed,
     };
     chain.add(removal.received, what)?;
+    chain.keep()
+}
+
+/// Puts on record that an operator did something.
+pub(crate) fn operated(
+    tx: &Transaction<'_>,
+    signer: Option<&Signer>,
+    at: WallTime,
+    number: u64,
+    hash: [u8; 32],
+) -> Result<(), StoreFault> {
+    let Some(mut chain) = take_up(tx, signer)? else {
+        return Ok(());
+    };
+    chain.add(at, Receipted::Operated { number, hash })?;
     chain.keep()
 }
 

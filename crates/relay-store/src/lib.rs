@@ -3,6 +3,7 @@
 //! - [`Store`]: does the tasks of `gridbeat-relay-core`, each in one transaction
 //! - [`Registry`]: the devices a relay knows, and what they may do
 //! - [`SqliteStore`], [`SqliteReader`]: both in one SQLite file
+//! - [`By`], [`Operation`]: who did what at the relay, and why
 //! - [`Archive`], [`AuditReport`]: what verifies the evidence in such a file
 //! - [`conformance`]: what any backend must do, as assertions
 
@@ -14,6 +15,7 @@ mod error;
 mod evidence;
 mod leaving;
 mod lineage;
+mod operation;
 mod quarantine;
 mod read;
 mod receipt;
@@ -30,6 +32,7 @@ pub use audit::{
 pub use console::{RecordFilter, ScopeRow};
 pub use error::OpenError;
 pub use leaving::RemovalRow;
+pub use operation::{By, ByError, Operation, WHO_BYTES_MAX, WHY_BYTES_MAX};
 pub use quarantine::{
     Discarded, QUARANTINE_BYTES_MAX, QUARANTINE_CHANGES_MAX, RefusedFilter, RefusedRoom, RefusedRow,
 };

@@ -11,6 +11,7 @@ use gridbeat_sync_protocol::Reason;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
 use crate::error::fault;
+use crate::operation::{self, Act, By};
 use crate::value::{document, from_sql, scope, to_sql};
 use crate::{SqliteReader, SqliteStore};
 
@@ -133,7 +134,20 @@ impl SqliteStore {
     ///
     /// [`StoreFault`]; nothing is then discarded.
     pub fn discard_refused(&mut self, id: i64, how: &Discarded) -> Result<bool, StoreFault> {
-        self.write(|tx| discard(tx, id, how).map_err(fault))
+        let signer = self.signer();
+        self.write(|tx| {
+            let Some(device) = discard(tx, id, how).map_err(fault)? else {
+                return Ok(false);
+            };
+            let act = Act {
+                verb: "quarantine discard",
+                subject: device.to_string(),
+                details: format!("number={id}"),
+            };
+            let by = By::given(&how.by, &how.why);
+            operation::log(tx, signer.as_ref(), &by, how.at, act)?;
+            Ok(true)
+        })
     }
 }
 
@@ -202,7 +216,8 @@ fn insert(
     Ok(added > 0)
 }
 
-fn discard(tx: &Transaction<'_>, id: i64, how: &Discarded) -> rusqlite::Result<bool> {
+/// Discards the bytes of a refused change; returns the device that brought it, if it was there.
+fn discard(tx: &Transaction<'_>, id: i64, how: &Discarded) -> rusqlite::Result<Option<DeviceId>> {
     let found: Option<([u8; 16], i64)> = tx
         .query_row(
             "SELECT device, length(bytes) FROM refused WHERE id = ?1 AND discarded IS NULL",
@@ -211,7 +226,7 @@ fn discard(tx: &Transaction<'_>, id: i64, how: &Discarded) -> rusqlite::Result<b
         )
         .optional()?;
     let Some((device, bytes)) = found else {
-        return Ok(false);
+        return Ok(None);
     };
     tx.execute(
         "UPDATE refused SET bytes = x'', discarded = ?2, discarded_by = ?3, discarded_why = ?4
@@ -222,7 +237,7 @@ fn discard(tx: &Transaction<'_>, id: i64, how: &Discarded) -> rusqlite::Result<b
         "UPDATE refused_room SET changes = changes - 1, bytes = bytes - ?2 WHERE device = ?1",
         params![device, bytes],
     )?;
-    Ok(true)
+    Ok(Some(DeviceId::from_bytes(device)))
 }
 
 fn list(

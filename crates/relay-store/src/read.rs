@@ -7,7 +7,7 @@ use gridbeat_base::{
 };
 use gridbeat_relay_core::{
     Answer, ComparedWith, Comparison, Greeting, Inventory, LoggedChange, Page, Rights,
-    ScopePosition, StoreFault, StoredChange, StoredDocument, StoredEntry, Task,
+    ScopePosition, StoreFault, StoredChange, StoredDocument, StoredEntry, Task, Warrant,
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
@@ -60,12 +60,17 @@ pub(crate) fn run(connection: &Connection, task: &Task) -> Result<Answer, StoreF
         Task::Load {
             documents,
             devices,
+            authors,
             logs,
             bytes_max,
             at,
         } => Ok(Answer::Loaded {
             documents: load(&tx, documents, logs, *bytes_max)?,
-            rights: leaving::judging(&tx, all_rights(&tx, devices)?, *at)?,
+            warrant: Warrant {
+                version: rights_version(&tx)?,
+                rights: leaving::judging(&tx, all_rights(&tx, devices)?, *at)?,
+                held: held(&tx, authors)?,
+            },
         }),
         Task::ReadFeed {
             scope,
@@ -172,17 +177,52 @@ fn some_rights(
     devices: &[DeviceId],
     unless: Option<u64>,
 ) -> Result<Answer, StoreFault> {
-    let version = connection
-        .prepare_cached("SELECT rights_version FROM meta")
-        .and_then(|mut find| find.query_row([], |row| row.get(0)))
-        .map_err(fault)
-        .and_then(from_sql)?;
+    let version = rights_version(connection)?;
     let rights = if unless == Some(version) {
         None
     } else {
         Some(all_rights(connection, devices)?)
     };
     Ok(Answer::Rights { version, rights })
+}
+
+/// Reads the version of all devices' rights.
+pub(crate) fn rights_version(connection: &Connection) -> Result<u64, StoreFault> {
+    connection
+        .prepare_cached("SELECT rights_version FROM meta")
+        .and_then(|mut find| find.query_row([], |row| row.get(0)))
+        .map_err(fault)
+        .and_then(from_sql)
+}
+
+/// Reads what authors ever held; `None` if a restored database cannot know.
+fn held(
+    connection: &Connection,
+    authors: &BTreeSet<DeviceId>,
+) -> Result<Option<BTreeMap<DeviceId, Verbs>>, StoreFault> {
+    if authors.is_empty() {
+        return Ok(Some(BTreeMap::new()));
+    }
+    let was_restored: bool = connection
+        .prepare_cached("SELECT was_restored FROM meta")
+        .and_then(|mut find| find.query_row([], |row| row.get(0)))
+        .map_err(fault)?;
+    if was_restored {
+        return Ok(None);
+    }
+    let mut find = connection
+        .prepare_cached("SELECT held FROM device_grant WHERE device = ?1")
+        .map_err(fault)?;
+    let mut found = BTreeMap::new();
+    for author in authors {
+        let mut rows = find.query(params![author.bytes()]).map_err(fault)?;
+        let mut all = Verbs::NONE;
+        while let Some(row) = rows.next().map_err(fault)? {
+            all = all.union(verbs(row.get(0).map_err(fault)?)?);
+        }
+        found.insert(*author, all);
+    }
+    Ok(Some(found))
 }
 
 fn all_rights(

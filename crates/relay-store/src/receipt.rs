@@ -23,6 +23,7 @@ const CONTEXT: &[u8] = b"gridbeat receipt\0";
 const BEGINS: u64 = 0;
 const BATCH: u64 = 1;
 const PLACED: u64 = 2;
+const OPERATED: u64 = 3;
 const REMOVED: u64 = 4;
 
 /// Names one receipt: the SHA-256 of its bytes.
@@ -82,6 +83,13 @@ pub(crate) enum Receipted {
     /// What the same commit added to feeds besides: changes in further scopes of their documents, and what
     /// operators placed.
     Placed(Vec<FeedRange>),
+    /// An operator did something.
+    Operated {
+        /// The entry of the operators' log.
+        number: u64,
+        /// Its hash.
+        hash: [u8; 32],
+    },
     /// A device stated what it removed.
     Removed {
         /// The statement whole, for it is short and nothing else answers for it.
@@ -151,6 +159,7 @@ impl Receipt {
             Receipted::Begins { .. } => (BEGINS, 5),
             Receipted::Batch { .. } => (BATCH, 5),
             Receipted::Placed(_) => (PLACED, 1),
+            Receipted::Operated { .. } => (OPERATED, 2),
             Receipted::Removed { .. } => (REMOVED, 3),
         };
         out.array(5 + fields)?.u64(SUITE)?.u64(self.number)?;
@@ -190,6 +199,9 @@ impl Receipt {
                 out.array(ranges.len() as u64)?;
                 ranges.iter().try_for_each(|range| range.write(out))?;
             }
+            Receipted::Operated { number, hash } => {
+                out.u64(*number)?.bytes(hash)?;
+            }
             Receipted::Removed { statement, signed } => {
                 out.bytes(statement)?;
                 let signed = signed.as_ref();
@@ -228,6 +240,10 @@ impl Receipt {
                 entries: optional(&mut from, FeedRange::read)?,
             },
             (PLACED, 6) => Receipted::Placed(list(&mut from, FeedRange::read)?),
+            (OPERATED, 7) => Receipted::Operated {
+                number: from.u64().ok()?,
+                hash: fixed(&mut from)?,
+            },
             (REMOVED, 8) => {
                 let statement = from.bytes().ok()?.to_vec();
                 let key = optional(&mut from, |from| PublicKey::from_bytes(&fixed(from)?))?;
@@ -254,7 +270,9 @@ impl Receipt {
     /// Returns what it says was added to feeds.
     pub(crate) fn ranges(&self) -> &[FeedRange] {
         match &self.what {
-            Receipted::Begins { .. } | Receipted::Removed { .. } => &[],
+            Receipted::Begins { .. } | Receipted::Operated { .. } | Receipted::Removed { .. } => {
+                &[]
+            }
             Receipted::Batch { entries, .. } => entries.as_slice(),
             Receipted::Placed(ranges) => ranges,
         }

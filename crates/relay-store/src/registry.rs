@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use gridbeat_base::{DeviceId, Install, Scope, Verbs, WallTime};
 use gridbeat_relay_core::StoreFault;
-use rusqlite::{Transaction, params};
+use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use crate::error::fault;
+use crate::operation::Act;
 use crate::value::{from_sql, scope, verbs};
 use crate::{Registry, SqliteStore, leaving};
 
@@ -17,6 +18,13 @@ pub struct Granted {
     pub role: String,
     /// What it may do there; none withdraws the grant.
     pub verbs: Verbs,
+}
+
+impl Granted {
+    /// Returns the grant in a scope as the operators' log has it.
+    fn in_words(&self, scope: &Scope) -> String {
+        format!("scope={scope} role={} verbs={}", self.role, self.verbs)
+    }
 }
 
 /// A grant without a role.
@@ -57,14 +65,23 @@ impl Registry for SqliteStore {
         grants: &BTreeMap<Scope, Granted>,
         now: WallTime,
     ) -> Result<(), StoreFault> {
-        self.write(|tx| {
+        self.operate(now, |tx| {
             put_device(tx, device, name, grants, now).map_err(fault)?;
-            raise_rights_version(tx, now)
+            raise_rights_version(tx, now)?;
+            let given = grants
+                .iter()
+                .map(|(scope, it)| format!(" {}", it.in_words(scope)));
+            let act = Act {
+                verb: "device add",
+                subject: device.to_string(),
+                details: format!("name={name}{}", given.collect::<String>()),
+            };
+            Ok(((), Some(act)))
         })
     }
 
     fn revoke(&mut self, device: DeviceId, now: WallTime) -> Result<bool, StoreFault> {
-        self.write(|tx| {
+        self.operate(now, |tx| {
             let revoked = tx
                 .execute(
                     "UPDATE device SET revoked = ?2 WHERE device = ?1 AND revoked IS NULL",
@@ -72,7 +89,93 @@ impl Registry for SqliteStore {
                 )
                 .map_err(fault)?;
             raise_rights_version(tx, now)?;
-            Ok(revoked > 0)
+            let was_enrolled = revoked > 0;
+            let act = was_enrolled.then(|| Act {
+                verb: "device revoke",
+                subject: device.to_string(),
+                details: String::new(),
+            });
+            Ok((was_enrolled, act))
+        })
+    }
+
+    fn rename(&mut self, device: DeviceId, name: &str, now: WallTime) -> Result<bool, StoreFault> {
+        self.operate(now, |tx| {
+            let before: Option<String> = tx
+                .query_row(
+                    "SELECT name FROM device WHERE device = ?1",
+                    params![device.bytes()],
+                    |row| row.get(0),
+                )
+                .optional()
+                .map_err(fault)?;
+            let Some(before) = before else {
+                return Ok((false, None));
+            };
+            tx.execute(
+                "UPDATE device SET name = ?2 WHERE device = ?1",
+                params![device.bytes(), name],
+            )
+            .map_err(fault)?;
+            let act = (before != name).then(|| Act {
+                verb: "device rename",
+                subject: device.to_string(),
+                details: format!("from={before} to={name}"),
+            });
+            Ok((true, act))
+        })
+    }
+
+    fn grant(
+        &mut self,
+        device: DeviceId,
+        scope: &Scope,
+        granted: &Granted,
+        now: WallTime,
+    ) -> Result<bool, StoreFault> {
+        self.operate(now, |tx| {
+            let before = granted_in(tx, device, scope)?;
+            let is_gone = before.verbs.is_empty() && granted.verbs.is_empty();
+            if before == *granted || is_gone || !is_enrolled(tx, device)? {
+                return Ok((false, None));
+            }
+            put_grant(tx, device, scope, granted).map_err(fault)?;
+            raise_rights_version(tx, now)?;
+            let (verb, now) = if granted.verbs.is_empty() {
+                ("grant remove", &before)
+            } else {
+                ("grant add", granted)
+            };
+            let act = Act {
+                verb,
+                subject: device.to_string(),
+                details: now.in_words(scope),
+            };
+            Ok((true, Some(act)))
+        })
+    }
+
+    fn move_grant(
+        &mut self,
+        device: DeviceId,
+        from: &Scope,
+        to: &Scope,
+        now: WallTime,
+    ) -> Result<bool, StoreFault> {
+        self.operate(now, |tx| {
+            let held = granted_in(tx, device, from)?;
+            if from == to || held.verbs.is_empty() || !is_enrolled(tx, device)? {
+                return Ok((false, None));
+            }
+            put_grant(tx, device, from, &Granted::default()).map_err(fault)?;
+            put_grant(tx, device, to, &held).map_err(fault)?;
+            raise_rights_version(tx, now)?;
+            let act = Act {
+                verb: "device move",
+                subject: device.to_string(),
+                details: format!("from={from} {}", held.in_words(to)),
+            };
+            Ok((true, Some(act)))
         })
     }
 
@@ -159,6 +262,39 @@ fn put_device(
         put_grant(tx, device, scope, granted)?;
     }
     Ok(())
+}
+
+/// Returns whether a device is enrolled, and not revoked.
+fn is_enrolled(tx: &Transaction<'_>, device: DeviceId) -> Result<bool, StoreFault> {
+    tx.prepare_cached("SELECT EXISTS (SELECT 1 FROM device WHERE device = ?1 AND revoked IS NULL)")
+        .and_then(|mut find| find.query_row(params![device.bytes()], |row| row.get(0)))
+        .map_err(fault)
+}
+
+/// Returns what a device is granted in a scope; no verbs if nothing.
+fn granted_in(
+    tx: &Transaction<'_>,
+    device: DeviceId,
+    scope: &Scope,
+) -> Result<Granted, StoreFault> {
+    let found: Option<(String, u8)> = tx
+        .prepare_cached(
+            "SELECT role, verbs FROM device_grant WHERE device = ?1 AND scope = ?2 AND verbs > 0",
+        )
+        .and_then(|mut find| {
+            find.query_row(params![device.bytes(), scope.as_str()], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .optional()
+        })
+        .map_err(fault)?;
+    found.map_or_else(
+        || Ok(Granted::default()),
+        |(role, bits)| {
+            let verbs = verbs(bits)?;
+            Ok(Granted { role, verbs })
+        },
+    )
 }
 
 /// Grants a device something in a scope, in place of what it had there.

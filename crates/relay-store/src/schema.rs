@@ -10,7 +10,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(crate) const APPLICATION_ID: i32 = 0x4742_5259;
 
 /// One step a version; a file at version `n` lacks the steps from `n` on.
-const STEPS: [&str; 5] = [TABLES, EVIDENCE, VERBS, QUARANTINE, LEAVING];
+const STEPS: [&str; 6] = [TABLES, EVIDENCE, VERBS, QUARANTINE, LEAVING, OPERATIONS];
 
 const TABLES: &str = "
 CREATE TABLE meta (
@@ -255,6 +255,27 @@ CREATE TRIGGER removal_stays BEFORE UPDATE ON removal
 BEGIN SELECT RAISE(ABORT, 'removals are only added to'); END;
 CREATE TRIGGER removal_kept BEFORE DELETE ON removal
 BEGIN SELECT RAISE(ABORT, 'removals are only added to'); END;
+";
+
+// What operators did, written in the transaction that did it.
+const OPERATIONS: &str = "
+ALTER TABLE meta ADD COLUMN was_restored INTEGER NOT NULL DEFAULT 0;
+-- Of a file from before nobody knows.
+UPDATE meta SET was_restored = 1;
+
+CREATE TABLE operation (
+    id INTEGER PRIMARY KEY,               -- dense
+    at INTEGER NOT NULL,
+    who TEXT NOT NULL,
+    verb TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    why TEXT NOT NULL,
+    details TEXT NOT NULL
+) STRICT;
+CREATE TRIGGER operation_stays BEFORE UPDATE ON operation
+BEGIN SELECT RAISE(ABORT, 'the operators'' log is only added to'); END;
+CREATE TRIGGER operation_kept BEFORE DELETE ON operation
+BEGIN SELECT RAISE(ABORT, 'the operators'' log is only added to'); END;
 ";
 
 /// The version this program writes.

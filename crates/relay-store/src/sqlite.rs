@@ -22,7 +22,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
 use crate::error::fault;
 use crate::lineage::{Seen, SideFile};
 use crate::value::{from_sql, to_sql};
-use crate::{OpenError, Store, commit, evidence, leaving, read, schema};
+use crate::{By, OpenError, Store, commit, evidence, leaving, read, schema};
 
 /// SQLite's page cache for each connection. With it the relay stays under 64 MB whatever is stored.
 const CACHE_KIB: i64 = 8 * 1024;
@@ -74,6 +74,8 @@ pub struct SqliteStore {
     // Invariant: names the lineage inside the database. `None` after it could not be written.
     side: Option<SideFile>,
     receipts: Option<(Signer, WallTime)>,
+    /// Who acts.
+    pub(crate) by: By,
 }
 
 impl fmt::Debug for SqliteStore {
@@ -115,6 +117,7 @@ impl SqliteStore {
             incarnation: Incarnation::new([0; 16]),
             side: None,
             receipts,
+            by: By::default(),
         };
         store.settle_incarnation(seen, random)?;
         store.begin_segment()?;
@@ -183,6 +186,11 @@ impl SqliteStore {
 
     pub(crate) const fn connection(&self) -> &Connection {
         &self.connection
+    }
+
+    /// Returns who signs receipts, if anybody does.
+    pub(crate) fn signer(&self) -> Option<Signer> {
+        self.receipts.as_ref().map(|(signer, _)| signer.clone())
     }
 
     /// Runs `work` in one write transaction and commits it, durably.
@@ -295,8 +303,9 @@ impl SqliteStore {
         self.side = None;
         self.connection
             .execute(
-                "INSERT INTO meta VALUES (1, ?1, ?2, ?3, 1)
-                 ON CONFLICT DO UPDATE SET incarnation = ?1, lineage = ?2",
+                "INSERT INTO meta (id, incarnation, lineage, commits, rights_version)
+                 VALUES (1, ?1, ?2, ?3, 1)
+                 ON CONFLICT DO UPDATE SET incarnation = ?1, lineage = ?2, was_restored = 1",
                 params![incarnation.bytes(), lineage, to_sql(commits)],
             )
             .map_err(|error| database(fault(error)))?;
@@ -310,9 +319,8 @@ impl Store for SqliteStore {
     fn run(&mut self, task: &Task) -> Result<Answer, StoreFault> {
         match task {
             Task::Commit(batch) => {
-                let receipts = self.receipts.clone();
-                let signer = receipts.as_ref().map(|(signer, _)| signer);
-                self.write(|tx| commit::commit(tx, batch, signer))
+                let signer = self.signer();
+                self.write(|tx| commit::commit(tx, batch, signer.as_ref()))
             }
             Task::Marks(marks) => {
                 self.write(|tx| commit::marks(tx, marks))?;

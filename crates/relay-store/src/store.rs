@@ -21,7 +21,8 @@ pub trait Store: fmt::Debug + Send {
     fn run(&mut self, task: &Task) -> Result<Answer, StoreFault>;
 }
 
-/// The devices a relay knows, and what they may do. Every change raises the version of the rights.
+/// The devices a relay knows, and what they may do. Every change raises the version of the rights, and what is
+/// done is put into the operators' log in the same transaction.
 pub trait Registry: Store {
     /// Enrols a device, or gives one that is enrolled another name and other grants. A device that
     /// was revoked may come back by this.
@@ -43,6 +44,41 @@ pub trait Registry: Store {
     ///
     /// [`StoreFault`]; nothing is then changed.
     fn revoke(&mut self, device: DeviceId, now: WallTime) -> Result<bool, StoreFault>;
+
+    /// Gives a device another name. Returns whether it is known.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreFault`]; nothing is then changed.
+    fn rename(&mut self, device: DeviceId, name: &str, now: WallTime) -> Result<bool, StoreFault>;
+
+    /// Grants a device something in a scope, in place of what it had there; no verbs withdraw what it had.
+    /// Returns whether that changed anything: not for a device that is unknown or revoked.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreFault`]; nothing is then changed.
+    fn grant(
+        &mut self,
+        device: DeviceId,
+        scope: &Scope,
+        granted: &Granted,
+        now: WallTime,
+    ) -> Result<bool, StoreFault>;
+
+    /// Moves what a device is granted in one scope to another, in one step, in place of what it had there.
+    /// Returns whether it had anything in the first.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreFault`]; nothing is then changed.
+    fn move_grant(
+        &mut self,
+        device: DeviceId,
+        from: &Scope,
+        to: &Scope,
+        now: WallTime,
+    ) -> Result<bool, StoreFault>;
 
     /// Lists all devices in order of their ids, with where they stand.
     ///

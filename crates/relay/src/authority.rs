@@ -154,7 +154,6 @@ impl Authority {
             fs::write(&due, now.plus(RELAY_LIFETIME / 2).millis().to_string())?;
         }
         let endpoint = self.secret::<ENDPOINT_KEY_BYTES>(ENDPOINT_KEY, random)?;
-        let receipts = self.secret(RECEIPT_KEY, random)?;
         Ok(RelayIdentity {
             certificates: vec![read_certificate(&self.dir, RELAY)?],
             key: PrivateKeyDer::from_pem_slice(&read_private(&self.dir.join(key_name(RELAY)))?)
@@ -162,8 +161,17 @@ impl Authority {
                     file: key_name(RELAY),
                 })?,
             endpoint: EndpointKey::from_bytes(endpoint),
-            receipts: Signer::from_seed(&receipts),
+            receipts: self.receipts(random)?,
         })
+    }
+
+    /// Returns who signs the relay's receipts; draws the key first if there is none.
+    ///
+    /// # Errors
+    ///
+    /// When its file cannot be read or written.
+    pub fn receipts(&self, random: &mut Random) -> Result<Signer, AuthorityError> {
+        Ok(Signer::from_seed(&self.secret(RECEIPT_KEY, random)?))
     }
 
     /// Reads a secret of its own file; draws it first if there is none.

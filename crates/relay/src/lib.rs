@@ -34,4 +34,4 @@ pub use gridbeat_link::{DeviceBundle, TrafficCounts};
 #[doc(no_inline)]
 pub use gridbeat_relay_core::{Counters, PlaceError, StoreFault};
 #[doc(no_inline)]
-pub use gridbeat_relay_store::{DeviceRow, Granted, RefusedFilter};
+pub use gridbeat_relay_store::{By, ByError, DeviceRow, Granted, RefusedFilter};

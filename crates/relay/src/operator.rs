@@ -1,4 +1,4 @@
-//! An operator's verbs on the relay's files: enrol, revoke, list.
+//! An operator's verbs on the relay's files: enrol, revoke, rename, grant, move, list.
 //!
 //! They work while the relay runs, in its process or another: a running relay looks at its table of
 //! devices every few seconds. Not here: the command line (`cli`).
@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use gridbeat_base::{DeviceId, Incarnation, Remedy, Scope};
+use gridbeat_base::{DeviceId, Incarnation, Remedy, Scope, WallTime};
 use gridbeat_link::{Clock, DeviceBundle, random_from_system};
 use gridbeat_relay_core::{PlaceError, StoreFault};
 use gridbeat_relay_store::{
-    DeviceRow, Granted, OpenError, Registry as _, SqliteStore, StoreOptions,
+    By, DeviceRow, Granted, OpenError, Registry as _, SqliteStore, StoreOptions,
 };
 
 use crate::authority::{Authority, AuthorityError, DEVICE_LIFETIME};
@@ -64,12 +64,16 @@ impl Operator {
     /// [`OperatorError`].
     pub fn open(config: &RelayConfig) -> Result<Self, OperatorError> {
         std::fs::create_dir_all(&config.data).map_err(AuthorityError::File)?;
-        let now = Clock::start().now().wall;
+        let now = wall();
         let mut random = random_from_system();
-        Ok(Self {
-            authority: Authority::open_or_create(&config.authority(), &config.server_name, now)?,
-            store: SqliteStore::open(&config.database(), StoreOptions::default(), &mut random)?,
-        })
+        let authority = Authority::open_or_create(&config.authority(), &config.server_name, now)?;
+        // What operators do is receipted by the relay's key too.
+        let options = StoreOptions {
+            receipts: Some((authority.receipts(&mut random)?, now)),
+            ..StoreOptions::default()
+        };
+        let store = SqliteStore::open(&config.database(), options, &mut random)?;
+        Ok(Self { store, authority })
     }
 
     /// Enrols a device, or gives one that is enrolled other grants; returns its bundle.
@@ -89,6 +93,49 @@ impl Operator {
     /// [`OperatorError`]; the device is then as it was.
     pub fn revoke(&mut self, device: DeviceId) -> Result<bool, OperatorError> {
         revoke(&mut self.store, device)
+    }
+
+    /// Says who acts from here on, and why, for the operators' log.
+    pub fn act_as(&mut self, by: By) {
+        self.store.act_as(by);
+    }
+
+    /// Gives a device another name. Returns whether it is known.
+    ///
+    /// # Errors
+    ///
+    /// [`OperatorError`]; the device is then as it was.
+    pub fn rename(&mut self, device: DeviceId, name: &str) -> Result<bool, OperatorError> {
+        Ok(self.store.rename(device, name, wall())?)
+    }
+
+    /// Grants a device something in a scope, in place of what it had there; no verbs withdraw what it had.
+    /// Returns whether that changed anything.
+    ///
+    /// # Errors
+    ///
+    /// [`OperatorError`]; the device is then as it was.
+    pub fn grant(
+        &mut self,
+        device: DeviceId,
+        scope: &Scope,
+        granted: &Granted,
+    ) -> Result<bool, OperatorError> {
+        Ok(self.store.grant(device, scope, granted, wall())?)
+    }
+
+    /// Moves what a device is granted in one scope to another. Returns whether it had anything in the first.
+    ///
+    /// # Errors
+    ///
+    /// [`OperatorError`]; the device is then as it was.
+    pub fn move_grant(
+        &mut self,
+        device: DeviceId,
+        from: &Scope,
+        to: &Scope,
+    ) -> Result<bool, OperatorError> {
+        Ok(self.store.move_grant(device, from, to, wall())?)
     }
 
     /// Lists the devices in the table, and where each stands.
@@ -116,19 +163,24 @@ impl Operator {
     }
 }
 
+/// The time by this machine's clock.
+fn wall() -> WallTime {
+    Clock::start().now().wall
+}
+
 pub(crate) fn add(
     store: &mut SqliteStore,
     authority: &Authority,
     enrolment: &Enrolment,
 ) -> Result<DeviceBundle, OperatorError> {
-    let now = Clock::start().now().wall;
+    let now = wall();
     store.add_device(enrolment.device, &enrolment.name, &enrolment.grants, now)?;
     let relay = &enrolment.relay;
     Ok(authority.issue_device(enrolment.device, relay, now, enrolment.lifetime)?)
 }
 
 pub(crate) fn revoke(store: &mut SqliteStore, device: DeviceId) -> Result<bool, OperatorError> {
-    Ok(store.revoke(device, Clock::start().now().wall)?)
+    Ok(store.revoke(device, wall())?)
 }
 
 /// Why an operator's verb was not carried out.

@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use gridbeat_base::{Install, Random, Scope, Verbs};
+use gridbeat_base::{Install, Random, Scope, Verb, Verbs};
 use gridbeat_device_core::SaveError;
 use gridbeat_relay_store::Registry as _;
 use gridbeat_sync_protocol::{Entry, Frame};
@@ -297,16 +297,17 @@ impl World {
         }
     }
 
-    /// A device may write in one of its scopes no longer, or may again.
+    /// A device may do less in one of its scopes, or all work again.
     fn downgrade(&mut self, node: usize) {
         if self.nodes[node].is_revoked {
             return;
         }
         let scope = self.nodes[node].scopes[0].clone();
-        let verbs = if self.random.chance(500) {
-            Verbs::READ
-        } else {
-            Verbs::WORK
+        let verbs = match self.random.below(4) {
+            0 => Verbs::READ,
+            1 => Verbs::of(&[Verb::Report]),
+            2 => Verbs::of(&[Verb::Edit]),
+            _ => Verbs::WORK,
         };
         self.enrol(node, &BTreeMap::from([(scope, verbs)]));
     }

@@ -1,7 +1,7 @@
 //! Any frame that may be sent, for property tests.
 
 use gridbeat_base::{
-    ChangeHash, DeviceId, Digest, DocumentId, Hlc, Incarnation, Install, Scope, WallTime,
+    ChangeHash, DeviceId, Digest, DocumentId, Hlc, Incarnation, Install, Scope, Verbs, WallTime,
 };
 use gridbeat_sync_protocol::{
     Ack, Applied, BatchMark, BatchStamp, Close, Compare, CompareDocument, Compared,
@@ -140,6 +140,7 @@ fn welcomes() -> impl Strategy<Value = Frame> {
         grant,
         head,
         digest_agrees,
+        verbs: (head % 3 > 0).then(|| Verbs::known(head)),
     });
     (
         any::<u16>(),

@@ -227,8 +227,9 @@ fn what_a_later_version_adds_is_skipped_at_an_end_and_named_where_it_matters() {
         let head = [&[0x85, 1, 1, 0x50][..], &[9; 16], &[0, 0x81]].concat();
         decode(&[&head, scope].concat())
     };
-    let known = welcome(&[0x83, 0x61, b'a', 5, 9]).unwrap();
-    assert_eq!(welcome(&[0x84, 0x61, b'a', 5, 9, 0xf5]), Ok(known));
+    let known = welcome(&[0x84, 0x61, b'a', 5, 9, 3]).unwrap();
+    assert_eq!(welcome(&[0x85, 0x61, b'a', 5, 9, 3, 0xf5]), Ok(known));
+    assert!(welcome(&[0x82, 0x61, b'a', 5]).is_err());
     assert!(
         welcome(&[0x83, 0x61, b'a', 6, 9]).is_err(),
         "a grant of a later version"

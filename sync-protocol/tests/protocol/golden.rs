@@ -8,13 +8,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use gridbeat_base::{
-    ChangeHash, DeviceId, DocumentId, Hlc, Incarnation, Install, Random, Scope, WallTime,
+    ChangeHash, DeviceId, DocumentId, Hlc, Incarnation, Install, Random, Scope, Verbs, WallTime,
 };
 use gridbeat_sync_protocol::{
     Ack, Applied, BatchMark, BatchStamp, BatchStatement, Compare, CompareDocument, Compared,
     ComparedDocument, Entry, FeedChange, Frame, Grant, Held, Hello, Noted, Notice, Push,
     PushChange, PushDocument, Reconcile, RemovalHash, RemovalProof, RemovalStatement, Removed,
-    Signer, Verdict, Versions, decode, encode,
+    ScopeGreeting, Signer, Verdict, Versions, decode, encode,
 };
 
 use crate::support::{close, digest, feed, greeting, hello, reason, scope, welcome};
@@ -96,9 +96,21 @@ fn hello_vectors() -> Vec<(&'static str, Frame)> {
     vec![
         ("hello-first", Frame::Hello(Hello { ..first })),
         ("hello", Frame::Hello(zhenhai)),
-        ("welcome", Frame::Welcome(welcome(greetings))),
+        ("welcome", Frame::Welcome(welcome(greetings.clone()))),
+        (
+            "welcome-verbs",
+            Frame::Welcome(welcome(with_verbs(greetings))),
+        ),
         ("close", Frame::Close(close())),
     ]
+}
+
+fn with_verbs(mut greetings: Vec<ScopeGreeting>) -> Vec<ScopeGreeting> {
+    let verbs = [Verbs::WORK, Verbs::READ, Verbs::NONE];
+    for (greeting, verbs) in greetings.iter_mut().zip(verbs) {
+        greeting.verbs = Some(verbs);
+    }
+    greetings
 }
 
 fn push_vectors() -> Vec<(&'static str, Frame)> {

@@ -4,7 +4,7 @@
 //! Frames are made of few scopes, documents and numbers, and of the extremes, so that they often come
 //! close to making sense. Our own side answers what it must, as its caller would.
 
-use gridbeat_base::{Lane, WallTime};
+use gridbeat_base::{Lane, Verbs, WallTime};
 use gridbeat_sync_protocol::{
     Ack, Applied, Close, Compare, CompareDocument, Compared, ComparedDocument, DeviceOutput, Entry,
     Feed, Frame, Grant, Push, Reconcile, RelayOutput, ScopeGreeting, Verdict, Welcome,
@@ -50,6 +50,7 @@ fn welcomes() -> impl Strategy<Value = Frame> {
         grant,
         head,
         digest_agrees,
+        verbs: (head % 3 > 0).then(|| Verbs::known(head)),
     });
     (0..3u16, 8..10u8, vec(greetings, 0..3)).prop_map(|(version, life, scopes)| {
         Frame::Welcome(Welcome {

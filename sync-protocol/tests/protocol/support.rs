@@ -78,6 +78,7 @@ pub(crate) fn greeting(name: &str, head: u64) -> ScopeGreeting {
         grant: Grant::Write,
         head,
         digest_agrees: true,
+        verbs: None,
     }
 }
 

@@ -78,6 +78,7 @@ pub(crate) fn meet_relay(device: &mut Device) -> Result<(), Remedy> {
             grant: Grant::Write,
             head: 0,
             digest_agrees: true,
+            verbs: None,
         }],
     };
     device.disconnected(now());

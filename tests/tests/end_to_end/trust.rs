@@ -1,6 +1,7 @@
 //! Whom a relay serves, whom a device believes, and what a person is told otherwise.
 
 use gridbeat_device::{Device, DeviceBundle, SyncProblem, SyncState};
+use gridbeat_relay::{By, Operator};
 
 use super::world::{RelayAtHome, config, device_id, in_sync, save, state};
 
@@ -77,4 +78,15 @@ async fn a_device_that_is_revoked_is_told_at_once_and_does_not_come_back_by_its_
     save(&device, "井盖缺失").await;
     in_sync(&device).await;
     assert_eq!(relay.handle().counters().await.unwrap().changes_accepted, 1);
+}
+
+#[tokio::test]
+async fn an_operator_in_another_process_ends_the_open_connection_of_a_device() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = RelayAtHome::start().await;
+    let device = relay.device(dir.path(), 1, relay.addr()).await;
+    let mut operator = Operator::open(&relay.config()).unwrap();
+    operator.act_as(By::new("王调度", "手机丢失").unwrap());
+    assert!(operator.revoke(device_id(1)).unwrap());
+    assert_eq!(problem(&device).await, "device_revoked");
 }

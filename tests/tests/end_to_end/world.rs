@@ -49,15 +49,18 @@ impl RelayAtHome {
 
     /// Starts the relay on its files, at the address it had before.
     pub(super) async fn start_again(&mut self) {
-        let config = RelayConfig {
+        let relay = start(self.config(), kinds()).await.unwrap();
+        self.listen = relay.addr();
+        self.relay = Some(relay);
+    }
+
+    pub(super) fn config(&self) -> RelayConfig {
+        RelayConfig {
             listen: self.listen,
             admin: "127.0.0.1:0".parse().unwrap(),
             data: self.dir.path().to_owned(),
             ..RelayConfig::default()
-        };
-        let relay = start(config, kinds()).await.unwrap();
-        self.listen = relay.addr();
-        self.relay = Some(relay);
+        }
     }
 
     pub(super) async fn stop(&mut self) -> bool {

@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gridbeat_base::{ChangeHash, DeviceId, DocumentId, WallTime};
-use gridbeat_document::{Change, Document, Incoming, Provenance, Side, Verdict, View, gate};
+use gridbeat_document::{
+    Author, Change, Document, Incoming, Provenance, Side, Verdict, View, gate,
+};
 use gridbeat_domain::{Deed, deeds, kinds};
 use gridbeat_relay_store::{AuditError, DocumentTrace, TracedChange};
 use serde_json::{Value, json};
@@ -97,7 +99,7 @@ fn tell_changes(trace: &DocumentTrace) -> Vec<Told> {
         if let Some(document) = &mut document {
             let incoming = [Incoming {
                 bytes: &change.bytes,
-                author: change.author,
+                author: Author::decided(change.author),
             }];
             let verdicts = gate::admit(document, &incoming, Side::Relay, &provenance);
             if matches!(verdicts[..], [Verdict::Admitted(_)]) {

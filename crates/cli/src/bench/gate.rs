@@ -11,7 +11,7 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use gridbeat_base::{ChangeHash, DeviceId, Hlc, Random, WallTime};
 use gridbeat_document::{
-    Actor, Change, Document, Incoming, Kind, Provenance, Side, Stamp, Verdict, gate,
+    Actor, Author, Change, Document, Incoming, Kind, Provenance, Side, Stamp, Verdict, gate,
 };
 use gridbeat_domain::{IncidentIntent, Severity, kinds};
 use serde_json::{Value, json};
@@ -98,7 +98,7 @@ fn time(kind: &Arc<dyn Kind>, saved: &[u8], next: &Change, pushes: u32) -> anyho
 fn push(document: &mut Document, bytes: &[u8]) -> Verdict {
     let incoming = [Incoming {
         bytes,
-        author: author(),
+        author: Author::decided(author()),
     }];
     gate::admit(document, &incoming, Side::Device, &provenance).remove(0)
 }

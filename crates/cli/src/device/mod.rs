@@ -2,7 +2,7 @@
 //!
 //! A device lives in a folder: its file `device.db` and the key of it, the bundle that reaches its relay and
 //! the id of its installation. With `--stdio` it runs and speaks JSON lines; without, each verb opens the file,
-//! does one thing and closes it.
+//! does one thing and closes it. What an operator does with a relay's devices is in `office`.
 
 mod key;
 mod not_accepted;
@@ -20,7 +20,8 @@ use gridbeat_device::{
 };
 use serde_json::{Value, json};
 
-use crate::args::{DeviceArgs, DeviceVerb, ListArgs, ReportArgs};
+use crate::args::{AnyDeviceVerb, DeviceArgs, DeviceVerb, ListArgs, ReportArgs};
+use crate::office;
 use crate::output::{Ending, print, print_json};
 pub(crate) use stdio::value_of;
 
@@ -37,12 +38,17 @@ const INSTALL: &str = "install";
 
 /// Runs the verb.
 pub(crate) fn run(args: DeviceArgs) -> anyhow::Result<Ending> {
+    let verb = match args.verb {
+        None => None,
+        Some(AnyDeviceVerb::Here(verb)) => Some(verb),
+        Some(AnyDeviceVerb::Office(verb)) => return office::device(verb),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
         let (dir, bundle, key_file) = (args.dir, args.bundle, args.key_file);
-        if args.stdio && args.verb.is_some() {
+        if args.stdio && verb.is_some() {
             return Err(Ending::usage(
                 "--stdio takes its requests from standard input: name no verb",
             ));
@@ -51,7 +57,7 @@ pub(crate) fn run(args: DeviceArgs) -> anyhow::Result<Ending> {
             let device = open(&dir, bundle, key_file, LinkPolicy::Always).await?;
             return stdio::run(device).await;
         }
-        let Some(verb) = args.verb else {
+        let Some(verb) = verb else {
             return Err(Ending::usage(
                 "say what to do, or --stdio: see gridbeat device --help",
             ));
@@ -96,8 +102,8 @@ pub(crate) async fn open(
 async fn one_shot(device: &Device, verb: DeviceVerb) -> anyhow::Result<Ending> {
     match verb {
         DeviceVerb::Report(args) => report(device, args).await,
-        DeviceVerb::List(args) => list(device, args).await,
-        DeviceVerb::Show { document, json } => show(device, document, json).await,
+        DeviceVerb::Records(args) => list(device, args).await,
+        DeviceVerb::Record { document, json } => show(device, document, json).await,
         DeviceVerb::Status { json } => status(device, json).await,
         DeviceVerb::NotAccepted { verb } => not_accepted::run(device, verb).await,
         // It works on the file itself, before anybody opens it.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use gridbeat_base::{ChangeHash, DocumentId};
-use gridbeat_document::{Change, Incoming, Provenance, Side, Verdict, gate, genesis_hash};
+use gridbeat_document::{Author, Change, Incoming, Provenance, Side, Verdict, gate, genesis_hash};
 use gridbeat_sync_protocol::{Entry, Feed, FeedChange};
 
 use super::work::{Work, parse};
@@ -205,7 +205,7 @@ pub(super) fn take_in(
         .iter()
         .map(|change| Incoming {
             bytes: &change.bytes,
-            author: change.author,
+            author: Author::decided(change.author),
         })
         .collect();
     let Loaded { document, log, .. } = loaded;

@@ -88,7 +88,7 @@ pub(super) fn refuse(
                 | SaveError::UnknownDocument { .. }
                 | SaveError::UnknownScope { .. }
                 | SaveError::NotRefused { .. }
-                | SaveError::NotGranted,
+                | SaveError::NotGranted(_),
             ) => keep(work, loaded, scope, &change, &fallen(first))?,
         }
     }

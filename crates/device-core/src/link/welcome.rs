@@ -53,9 +53,12 @@ pub(super) fn adopt_incarnation(work: &mut Work<'_>, link: &mut Link) {
 
 fn grant(work: &mut Work<'_>, link: &mut Link, greeting: &ScopeGreeting) -> Result<(), LinkError> {
     match work.book.scopes.get_mut(&greeting.scope) {
-        Some(row) => (row.grant, row.left) = (greeting.grant, None),
+        Some(row) => {
+            (row.grant, row.verbs, row.left) = (greeting.grant, greeting.verbs, None);
+        }
         None => {
-            let row = scopes::insert(work.tx, &greeting.scope, greeting.grant)?;
+            let (grant, verbs) = (greeting.grant, greeting.verbs);
+            let row = scopes::insert(work.tx, &greeting.scope, grant, verbs)?;
             work.book.scopes.insert(greeting.scope.clone(), row);
         }
     }

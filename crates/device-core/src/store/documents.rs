@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gridbeat_base::{ChangeHash, DeviceId, DocumentId, WallTime};
-use gridbeat_document::{Change, Document, Kind, Kinds, Provenance};
+use gridbeat_document::{Change, Document, Kind, Kinds, Provenance, View};
 use rusqlite::{Connection, params};
 
 use super::log::{self, Intent, LogEntry};
@@ -200,6 +200,11 @@ fn rebuild(
 }
 
 impl Loaded {
+    /// Reads the document as it is.
+    pub(crate) fn view(&self) -> View {
+        self.document.view(&|hash| self.provenance(hash))
+    }
+
     /// Makes a document that nobody has edited yet, and its row.
     pub(crate) fn create(
         db: &Connection,
@@ -305,7 +310,7 @@ impl Loaded {
 
     /// Writes the document back, and what screens query of it.
     pub(crate) fn store(&self, db: &Connection, touched: Touched) -> Result<(), StorageError> {
-        let view = self.document.view(&|hash| self.provenance(hash));
+        let view = self.view();
         let projection = self.kind.project(&view);
         match touched {
             Touched::Content => {

@@ -206,7 +206,7 @@ impl StorageFault for SaveError {
             | Self::UnknownDocument { .. }
             | Self::UnknownScope { .. }
             | Self::NotRefused { .. }
-            | Self::NotGranted
+            | Self::NotGranted(_)
             | Self::Intent(_)
             | Self::Edit(_)
             | Self::DiskFull => None,

@@ -11,14 +11,14 @@ use crate::StorageError;
 pub(crate) const APPLICATION_ID: u32 = 0x4772_6442;
 
 /// The latest format this program knows; stands in the header as `user_version`.
-pub(crate) const FORMAT: u32 = 3;
+pub(crate) const FORMAT: u32 = 4;
 
 /// How many numbers each document has for its changes, as a power of two: two hundred times as many as
 /// a document may have changes, for numbers are never used twice.
 pub(crate) const CHANGE_NUMBER_BITS: u32 = 20;
 
 /// `MIGRATIONS[n]` brings a file from format n to format n + 1.
-const MIGRATIONS: [&str; FORMAT as usize] = [FORMAT_1, FORMAT_2, FORMAT_3];
+const MIGRATIONS: [&str; FORMAT as usize] = [FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_4];
 
 // The log is clustered: a change's id is its document's id × 2^20 + its number there, so a document's
 // changes lie side by side and need no index. Heads are 32-byte hashes, sorted, end to end.
@@ -150,6 +150,9 @@ CREATE TABLE removal (
     noted     INTEGER NOT NULL            -- 1: the relay has it
 ) STRICT;
 ";
+
+// What the relay last said the device may do, to the verb; NULL where it did not say.
+const FORMAT_4: &str = "ALTER TABLE scope ADD COLUMN verbs INTEGER;";
 
 /// Brings the file to the latest format. The caller has checked that it is not a later one.
 pub(crate) fn migrate(connection: &mut Connection) -> Result<(), StorageError> {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use gridbeat_base::{ChangeHash, Digest, DocumentId, Scope};
+use gridbeat_base::{ChangeHash, Digest, DocumentId, Scope, Verbs};
 use gridbeat_sync_protocol::Grant;
 use rusqlite::{Connection, params};
 
@@ -17,6 +17,8 @@ use crate::StorageError;
 pub(crate) struct ScopeRow {
     pub(crate) id: i64,
     pub(crate) grant: Grant,
+    /// The same to the verb, where the relay told.
+    pub(crate) verbs: Option<Verbs>,
     /// The last feed entry applied.
     pub(crate) cursor: u64,
     /// The sum over the placements' heads.
@@ -64,7 +66,7 @@ pub(crate) fn load(db: &Connection) -> Result<BTreeMap<Scope, ScopeRow>, Storage
     let rows = sql::all(
         db,
         "SELECT name, id, access, cursor, digest, documents,
-             left_seq, left_digest, left_documents, left_removed, left_offers FROM scope",
+             left_seq, left_digest, left_documents, left_removed, left_offers, verbs FROM scope",
         [],
         |row| {
             let scope = ScopeRow {
@@ -83,6 +85,9 @@ pub(crate) fn load(db: &Connection) -> Result<BTreeMap<Scope, ScopeRow>, Storage
                     }),
                     None => None,
                 },
+                verbs: row
+                    .get::<_, Option<u8>>(11)?
+                    .map(|bits| Verbs::known(bits.into())),
             };
             Ok((row.get::<_, String>(0)?, scope))
         },
@@ -100,20 +105,23 @@ pub(crate) fn insert(
     db: &Connection,
     scope: &Scope,
     grant: Grant,
+    verbs: Option<Verbs>,
 ) -> Result<ScopeRow, StorageError> {
     sql::execute(
         db,
-        "INSERT INTO scope (name, access, cursor, digest, documents)
-         VALUES (?1, ?2, 0, ?3, 0)",
+        "INSERT INTO scope (name, access, cursor, digest, documents, verbs)
+         VALUES (?1, ?2, 0, ?3, 0, ?4)",
         params![
             scope.as_str(),
             sql::grant_bits(grant),
-            Digest::EMPTY.bytes()
+            Digest::EMPTY.bytes(),
+            verbs.map(Verbs::bits)
         ],
     )?;
     Ok(ScopeRow {
         id: db.last_insert_rowid(),
         grant,
+        verbs,
         cursor: 0,
         digest: Digest::EMPTY,
         documents: 0,
@@ -126,7 +134,7 @@ pub(crate) fn update(db: &Connection, row: &ScopeRow) -> Result<(), StorageError
     sql::execute(
         db,
         "UPDATE scope SET access = ?2, cursor = ?3, digest = ?4, documents = ?5,
-             left_seq = ?6, left_digest = ?7, left_documents = ?8, left_removed = ?9, left_offers = ?10
+             left_seq = ?6, left_digest = ?7, left_documents = ?8, left_removed = ?9, left_offers = ?10, verbs = ?11
          WHERE id = ?1",
         params![
             row.id,
@@ -139,6 +147,7 @@ pub(crate) fn update(db: &Connection, row: &ScopeRow) -> Result<(), StorageError
             row.left.map(|left| sql::count_bits(left.documents)),
             row.left.map(|left| sql::count_bits(left.removed)),
             row.left.map(|left| left.offers),
+            row.verbs.map(Verbs::bits),
         ],
     )?;
     Ok(())

@@ -1,8 +1,8 @@
 //! A small kind of document: a slip is opened, noted on, and closed.
 
-use gridbeat_base::{DeviceId, Position, WallTime};
+use gridbeat_base::{Position, WallTime};
 use gridbeat_document::{
-    Edit, IntentError, Kind, Projection, Refusal, Skeleton, Stamp, Value, View, Words,
+    Author, Edit, IntentError, Kind, Projection, Refusal, Skeleton, Stamp, Value, View, Words,
 };
 use serde_json::{Value as Json, json};
 
@@ -120,7 +120,7 @@ impl Kind for Slip {
         }
     }
 
-    fn admit(&self, _: &View, after: &View, _: DeviceId) -> Result<(), Refusal> {
+    fn admit(&self, _: &View, after: &View, _: &Author) -> Result<(), Refusal> {
         let forbidden = after
             .entries(&["notes"])
             .any(|(key, _)| after.text(&["notes", key]).contains("forbidden"));

@@ -1,6 +1,6 @@
 //! Sessions: what is sent, what comes, and when it is called in sync.
 
-use gridbeat_base::Remedy;
+use gridbeat_base::{Remedy, Verb, Verbs};
 use gridbeat_device_core::{Delivery, Output, SaveError, SyncProblem, SyncState};
 use gridbeat_sync_protocol::{
     Close, Entry, Feed, Frame, Grant, Reason, ScopeGreeting, Welcome, limits::GREETING_TIMEOUT,
@@ -278,10 +278,55 @@ fn a_scope_that_is_taken_away_goes_with_its_documents_and_comes_back_whole() {
     assert_eq!(list(&world.devices[0]).len(), 2);
     assert!(matches!(
         world.devices[0].edit(at(99_000), slip, br#"{"note": "x"}"#),
-        Err(SaveError::NotGranted)
+        Err(SaveError::NotGranted(Verb::Edit))
     ));
     let create = world.devices[0].create(at(99_000), "slip", &scope("grid"), b"{}");
-    assert!(matches!(create, Err(SaveError::NotGranted)));
+    assert!(matches!(create, Err(SaveError::NotGranted(Verb::Report))));
+}
+
+#[test]
+fn what_a_device_knows_it_may_not_do_is_refused_at_once_and_not_saved() {
+    let mut world = World::synced(1);
+    let slip = world.create(0, "one").document;
+    world.sync(0);
+    world.unlink(0);
+    let told = |world: &mut World, verbs: Option<Verbs>| {
+        match verbs {
+            Some(verbs) => world.relay.verbs.insert(scope("grid"), verbs),
+            None => world.relay.verbs.remove(&scope("grid")),
+        };
+        world.sync(0);
+        world.unlink(0);
+        world.restart(0);
+    };
+    let edit = |world: &mut World| {
+        let now = world.now();
+        world.devices[0].edit(now, slip, br#"{"note": "x"}"#)
+    };
+    told(&mut world, Some(Verbs::of(&[Verb::Report])));
+    let lacking = edit(&mut world);
+    assert!(
+        matches!(lacking, Err(SaveError::NotGranted(Verb::Edit))),
+        "{lacking:?}"
+    );
+    assert_eq!(world.devices[0].outbox().unwrap().changes, 0);
+    world.create(0, "two");
+
+    told(&mut world, Some(Verbs::of(&[Verb::Edit])));
+    edit(&mut world).unwrap();
+    let now = world.now();
+    let begun = world.devices[0].create(now, "slip", &scope("grid"), br#"{"open": {"text": "x"}}"#);
+    assert!(
+        matches!(begun, Err(SaveError::NotGranted(Verb::Report))),
+        "{begun:?}"
+    );
+
+    // A relay that does not tell decides on its own: here all is saved.
+    told(&mut world, None);
+    edit(&mut world).unwrap();
+    world.create(0, "three");
+    world.sync(0);
+    world.assert_in_sync();
 }
 
 #[test]
@@ -390,6 +435,7 @@ fn the_relays_clock_is_measured_and_kept() {
             grant: Grant::Write,
             head: 0,
             digest_agrees: true,
+            verbs: None,
         }],
     });
     world.devices[0].handle_frame(at(0), welcome).unwrap();

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gridbeat_base::{ChangeHash, DeviceId, Digest, DocumentId, Incarnation, Scope, WallTime};
+use gridbeat_base::{
+    ChangeHash, DeviceId, Digest, DocumentId, Incarnation, Scope, Verbs, WallTime,
+};
 use gridbeat_document::{
-    Change, Document, Incoming, Provenance, Rule, Side, Verdict as Admission, advance_heads, gate,
-    genesis_hash,
+    Author, Change, Document, Incoming, Provenance, Rule, Side, Verdict as Admission,
+    advance_heads, gate, genesis_hash,
 };
 use gridbeat_sync_protocol::{
     Ack, Compared, ComparedDocument, Entry, Feed, FeedChange, Frame, Grant, Held, Hello, Item,
@@ -46,6 +48,8 @@ struct Session {
 pub(crate) struct Relay {
     pub(crate) incarnation: Incarnation,
     pub(crate) grants: BTreeMap<Scope, Grant>,
+    /// What it tells of a scope to the verb.
+    pub(crate) verbs: BTreeMap<Scope, Verbs>,
     /// Entries a feed frame may have.
     pub(crate) entries_max: usize,
     documents: BTreeMap<DocumentId, Kept>,
@@ -67,6 +71,7 @@ impl Relay {
         Self {
             incarnation: Incarnation::from_bytes([life; 16]),
             grants: BTreeMap::from([(scope("grid"), Grant::Write)]),
+            verbs: BTreeMap::new(),
             entries_max: 7,
             documents: BTreeMap::new(),
             feeds: BTreeMap::new(),
@@ -248,11 +253,13 @@ impl Relay {
             if grant != Grant::None && agrees && same {
                 fed.insert(name.clone(), cursor);
             }
+            let verbs = self.verbs.get(&name).copied();
             scopes.push(ScopeGreeting {
                 scope: name,
                 grant,
                 head: if grant == Grant::None { 0 } else { head },
                 digest_agrees: agrees,
+                verbs,
             });
         }
         self.sessions.get_mut(&session).unwrap().fed = fed;
@@ -346,7 +353,7 @@ impl Relay {
             let author = change.recovered_from.unwrap_or(device);
             let incoming = [Incoming {
                 bytes: &change.bytes,
-                author,
+                author: Author::decided(author),
             }];
             let provenance = |_: &ChangeHash| Provenance::default();
             let verdict = if may {

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use gridbeat_base::{ChangeHash, DeviceId};
 
 use super::form::Sound;
+use crate::Author;
 
 /// A sound change, and where in the call it stood.
 #[derive(Clone, Debug)]
 pub(super) struct Candidate {
     pub(super) index: usize,
-    pub(super) author: DeviceId,
+    pub(super) author: Author,
     pub(super) sound: Box<Sound>,
 }
 
@@ -38,7 +39,7 @@ pub(super) fn causal(candidates: Vec<Candidate>) -> Vec<Candidate> {
     }
     let mut ready: BTreeSet<(DeviceId, usize)> = (0..candidates.len())
         .filter(|place| waits[*place] == 0)
-        .map(|place| (candidates[place].author, place))
+        .map(|place| (candidates[place].author.device, place))
         .collect();
     let mut order = Vec::with_capacity(candidates.len());
     let mut author = None;
@@ -53,7 +54,7 @@ pub(super) fn causal(candidates: Vec<Candidate>) -> Vec<Candidate> {
         for follower in &followers[next.1] {
             waits[*follower] -= 1;
             if waits[*follower] == 0 {
-                ready.insert((candidates[*follower].author, *follower));
+                ready.insert((candidates[*follower].author.device, *follower));
             }
         }
     }

@@ -1,5 +1,7 @@
 //! The rules of the gate: one variant each, with a stable code and words for a person.
 
+use gridbeat_base::Verb;
+
 use crate::{ParseError, Refusal, Words};
 
 /// The rule that a refused change breaks.
@@ -36,6 +38,8 @@ pub enum Rule {
     DocumentFull,
     /// The document with it does not save, load and read the same, or makes the library panic.
     Breaks,
+    /// Its author lacks this verb in the scope.
+    NotGranted(Verb),
     /// The kind does not allow it.
     Kind(Refusal),
 }
@@ -59,6 +63,7 @@ impl Rule {
             Self::ForbiddenOperation => "forbidden_operation",
             Self::DocumentFull => "document_full",
             Self::Breaks => "breaks_document",
+            Self::NotGranted(verb) => not_granted(*verb).0,
             Self::Kind(refusal) => refusal.rule,
         }
     }
@@ -101,7 +106,50 @@ impl Rule {
                 en: "the change would damage the record",
                 zh: "本次修改会损坏该记录",
             },
+            Self::NotGranted(verb) => not_granted(*verb).1,
             Self::Kind(refusal) => refusal.words,
         }
     }
+}
+
+/// Returns the code and the words for an author who lacks a verb.
+const fn not_granted(verb: Verb) -> (&'static str, Words) {
+    let (code, en, zh) = match verb {
+        Verb::Read => (
+            "read_not_granted",
+            "this device may not see records in this area",
+            "本设备无权查看该区域的记录",
+        ),
+        Verb::Report => (
+            "report_not_granted",
+            "this device may not begin records in this area",
+            "本设备无权在该区域新建记录",
+        ),
+        Verb::Edit => (
+            "edit_not_granted",
+            "this device may not change records in this area",
+            "本设备无权修改该区域的记录",
+        ),
+        Verb::Check => (
+            "check_not_granted",
+            "this device may not enter results of checks in this area",
+            "本设备无权在该区域填写核查结果",
+        ),
+        Verb::Dispatch => (
+            "dispatch_not_granted",
+            "this device may not decide who does the work in this area",
+            "本设备无权在该区域安排任务",
+        ),
+        Verb::Close => (
+            "close_not_granted",
+            "this device may not close records in this area",
+            "本设备无权在该区域办结记录",
+        ),
+        Verb::Administer => (
+            "administer_not_granted",
+            "this device may not administer this area",
+            "本设备无权管理该区域",
+        ),
+    };
+    (code, Words { en, zh })
 }

@@ -5,16 +5,20 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use automerge::{Automerge, ReadDoc as _};
-use gridbeat_base::ChangeHash;
+use gridbeat_base::{ChangeHash, Verb, Verbs};
 
 use super::history::History;
 use super::order::Candidate;
 use super::{Rule, Side, Verdict};
 use crate::document::load_automerge;
 use crate::limits::MISSING_NAMED_MAX;
-use crate::{Change, DOCUMENT_BYTES_MAX, DOCUMENT_CHANGES_MAX, Document, Provenance, View, read};
+use crate::{
+    Author, Change, DOCUMENT_BYTES_MAX, DOCUMENT_CHANGES_MAX, Document, Kind, Provenance, View,
+    read,
+};
 
 pub(super) struct Trial<'a> {
     document: &'a mut Document,
@@ -115,7 +119,8 @@ impl<'a> Trial<'a> {
         let passed = candidates
             .iter()
             .try_for_each(|candidate| {
-                self.history.push(&candidate.sound, candidate.author)?;
+                self.history
+                    .push(&candidate.sound, candidate.author.device)?;
                 pushed.push(*candidate);
                 Ok(())
             })
@@ -145,7 +150,7 @@ impl<'a> Trial<'a> {
     fn try_on_copy(&self, candidates: &[&Candidate]) -> Result<Passed, Rule> {
         let authors: BTreeMap<_, _> = candidates
             .iter()
-            .map(|candidate| (candidate.sound.hash, candidate.author))
+            .map(|candidate| (candidate.sound.hash, candidate.author.device))
             .collect();
         let provenance = |hash: &ChangeHash| {
             let mut known = (self.provenance)(hash);
@@ -155,7 +160,12 @@ impl<'a> Trial<'a> {
         let view = |automerge: &Automerge| read::view(automerge, &provenance);
         let mut copy = self.document.automerge.clone();
         let mut latest = (self.from == Side::Device).then(|| view(&copy));
-        for group in candidates.chunk_by(|one, next| one.author == next.author) {
+        // What one author does at once is judged at once, unless a change might hide in another.
+        let at_once = |one: &&Candidate, next: &&Candidate| {
+            one.author == next.author
+                && (self.from == Side::Relay || one.author.verbs.lacks(Verbs::WORK).is_none())
+        };
+        for group in candidates.chunk_by(at_once) {
             let changes: Vec<_> = group.iter().map(|one| one.sound.change.clone()).collect();
             copy.apply_changes(changes).map_err(|_| Rule::Breaks)?;
             if !copy.get_missing_deps(&[]).is_empty() {
@@ -163,9 +173,7 @@ impl<'a> Trial<'a> {
             }
             if let Some(before) = latest.take() {
                 let after = view(&copy);
-                let kind = &self.document.kind;
-                kind.admit(&before, &after, group[0].author)
-                    .map_err(Rule::Kind)?;
+                allowed(&self.document.kind, &before, &after, &group[0].author)?;
                 latest = Some(after);
             }
         }
@@ -183,5 +191,21 @@ impl<'a> Trial<'a> {
             automerge: copy,
             size_bytes: saved.len(),
         })
+    }
+}
+
+/// Holds what a change did against its author's verbs, and asks the kind.
+fn allowed(kind: &Arc<dyn Kind>, before: &View, after: &View, author: &Author) -> Result<(), Rule> {
+    if let Some(verb) = author.verbs.lacks(needed(kind, before, after)) {
+        return Err(Rule::NotGranted(verb));
+    }
+    kind.admit(before, after, author).map_err(Rule::Kind)
+}
+
+/// Returns the verbs that a change takes, from its document before and after it.
+pub fn needed(kind: &Arc<dyn Kind>, before: &View, after: &View) -> Verbs {
+    match kind.needs(before, after) {
+        Verbs::NONE => Verbs::of(&[Verb::Edit]),
+        needed => needed,
     }
 }

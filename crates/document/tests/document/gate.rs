@@ -1,9 +1,9 @@
 //! What the gate lets in, what it refuses, and that it harms nothing by refusing.
 
-use gridbeat_base::{ChangeHash, DeviceId};
+use gridbeat_base::{ChangeHash, DeviceId, Verb, Verbs};
 use gridbeat_document::{
-    CHANGE_BYTES_MAX, Document, Incoming, ParseError, Provenance, Rule, Side, Verdict, gate,
-    genesis_hash,
+    Author, CHANGE_BYTES_MAX, Document, Incoming, ParseError, Provenance, Rule, Side, Verdict,
+    gate, genesis_hash,
 };
 use serde_json::json;
 
@@ -20,6 +20,7 @@ pub(crate) fn refused(verdict: &Verdict) -> &Rule {
 }
 
 fn admit_bytes(document: &mut Document, bytes: &[u8], author: DeviceId) -> Verdict {
+    let author = Author::decided(author);
     let incoming = [Incoming { bytes, author }];
     gate::admit(document, &incoming, Side::Device, &unknown).remove(0)
 }
@@ -126,7 +127,7 @@ fn a_forged_next_number_is_refused() {
     };
     let incoming = [Incoming {
         bytes: &forged.bytes,
-        author: device(2),
+        author: Author::decided(device(2)),
     }];
     let verdicts = gate::admit(&mut document, &incoming, Side::Device, &owner);
     assert_eq!(refused(&verdicts[0]), &Rule::ActorOfAnother);
@@ -138,6 +139,41 @@ fn a_forged_next_number_is_refused() {
         refused(&admit_bytes(&mut document, &forged.bytes, device(1))),
         &Rule::WrongSequence
     );
+}
+
+#[test]
+fn an_author_does_what_his_verbs_allow_and_no_change_hides_in_another() {
+    let mut author = Replica::new(1);
+    author.edit(first());
+    author.edit(json!({"append": "a"}));
+    let offer_with = |verbs: &[Verb]| {
+        let verbs = Verbs::of(verbs);
+        let device = device(1);
+        let incoming: Vec<_> = author
+            .log
+            .iter()
+            .map(|(change, _)| Incoming {
+                bytes: &change.bytes,
+                author: Author { device, verbs },
+            })
+            .collect();
+        let mut document = Document::genesis(&sheet(), VERSION);
+        gate::admit(&mut document, &incoming, Side::Device, &unknown)
+    };
+    let admitted = |verdict: &Verdict| matches!(verdict, Verdict::Admitted(_));
+    let begun = offer_with(&[Verb::Report]);
+    assert!(admitted(&begun[0]));
+    assert_eq!(refused(&begun[1]), &Rule::NotGranted(Verb::Edit));
+    let edited = offer_with(&[Verb::Edit]);
+    assert_eq!(refused(&edited[0]), &Rule::NotGranted(Verb::Report));
+    assert!(matches!(edited[1], Verdict::Incomplete { .. }));
+    let both = offer_with(&[Verb::Report, Verb::Edit]);
+    assert!(both.iter().all(admitted), "{both:?}");
+    for verb in Verb::ALL {
+        let rule = Rule::NotGranted(verb);
+        assert_eq!(rule.code(), format!("{verb}_not_granted"));
+        assert!(!rule.words().en.is_empty() && !rule.words().zh.is_empty());
+    }
 }
 
 #[test]

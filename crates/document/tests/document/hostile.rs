@@ -10,8 +10,8 @@ use std::thread;
 use automerge::ExpandedChange;
 use gridbeat_base::{ChangeHash, DeviceId};
 use gridbeat_document::{
-    CHANGE_OPS_MAX, Change, Document, Incoming, MISSING_NAMED_MAX, Outline, ParseError, Rule, Side,
-    Verdict, gate,
+    Author, CHANGE_OPS_MAX, Change, Document, Incoming, MISSING_NAMED_MAX, Outline, ParseError,
+    Rule, Side, Verdict, gate,
 };
 use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
@@ -92,7 +92,7 @@ impl Scene {
                 from(&before, device(1)),
                 Incoming {
                     bytes,
-                    author: device(3),
+                    author: Author::decided(device(3)),
                 },
                 from(&after, device(1)),
             ];
@@ -112,7 +112,7 @@ impl Scene {
 fn from(change: &Change, author: DeviceId) -> Incoming<'_> {
     Incoming {
         bytes: &change.bytes,
-        author,
+        author: Author::decided(author),
     }
 }
 
@@ -356,7 +356,7 @@ fn orphan(scene: &Scene, number: u32, after: Option<ChangeHash>) -> Vec<u8> {
 fn hostile(bytes: &[u8]) -> Incoming<'_> {
     Incoming {
         bytes,
-        author: device(3),
+        author: Author::decided(device(3)),
     }
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use gridbeat_base::{ChangeHash, DeviceId, Hlc, WallTime};
 use gridbeat_document::{
-    Actor, Change, Document, Edit, EditError, Incoming, IntentError, Kind, Projection, Provenance,
-    Refusal, Side, Skeleton, Stamp, Value, Verdict, View, Words, gate,
+    Actor, Author, Change, Document, Edit, EditError, Incoming, IntentError, Kind, Projection,
+    Provenance, Refusal, Side, Skeleton, Stamp, Value, Verdict, View, Words, gate,
 };
 use serde_json::{Value as Json, json};
 
@@ -95,7 +95,7 @@ impl Kind for Sheet {
         }
     }
 
-    fn admit(&self, before: &View, after: &View, _: DeviceId) -> Result<(), Refusal> {
+    fn admit(&self, before: &View, after: &View, _: &Author) -> Result<(), Refusal> {
         if after.text(&["fields", "boom"]) == "boom" {
             panic!("a mistake in the kind");
         }
@@ -199,7 +199,7 @@ pub(crate) fn offer(
         .iter()
         .map(|(change, author)| Incoming {
             bytes: &change.bytes,
-            author: *author,
+            author: Author::decided(*author),
         })
         .collect();
     gate::admit(document, &incoming, from, &unknown)

@@ -1,6 +1,6 @@
 //! Incidents: merging, folding, marking, refusing.
 
-use gridbeat_base::{BlobHash, Position};
+use gridbeat_base::{BlobHash, Position, Verb, Verbs};
 use gridbeat_document::gate::Verdict;
 use gridbeat_document::{Change, EditError, IntentError};
 use gridbeat_domain::{
@@ -348,5 +348,43 @@ fn the_longest_texts_are_filed_rewritten_whole_and_merged() {
             assert!(words.en.contains("note") && words.zh.contains("备注"));
         }
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn each_thing_done_to_an_incident_takes_its_verb() {
+    let mut incident = Replica::new(IncidentKind, 1);
+    let only = |verb| Verbs::of(&[verb]);
+    assert_eq!(incident.took(0, &report()), only(Verb::Report));
+    let describe = IncidentIntent::Describe {
+        description: "已扩大".into(),
+    };
+    assert_eq!(incident.took(1, &describe), only(Verb::Edit));
+    let rate = IncidentIntent::Rate {
+        severity: Severity::Urgent,
+    };
+    assert_eq!(incident.took(2, &rate), only(Verb::Edit));
+    let photo = IncidentIntent::AddPhoto {
+        hash: BlobHash::from_bytes([1; 32]),
+        role: PhotoRole::Near,
+        position: None,
+    };
+    assert_eq!(incident.took(3, &photo), only(Verb::Edit));
+    let steps = [
+        (Step::Note, Verb::Edit),
+        (Step::SendVerification, Verb::Dispatch),
+        (Step::Verify, Verb::Check),
+        (Step::Accept, Verb::Dispatch),
+        (Step::File, Verb::Close),
+        (Step::Dispatch, Verb::Dispatch),
+        (Step::StartHandling, Verb::Edit),
+        (Step::Handle, Verb::Edit),
+        (Step::Feedback, Verb::Edit),
+        (Step::SendCheck, Verb::Dispatch),
+        (Step::PassCheck, Verb::Check),
+        (Step::Close, Verb::Close),
+    ];
+    for (second, (taken, verb)) in (4..).zip(steps) {
+        assert_eq!(incident.took(second, &step(taken)), only(verb), "{taken:?}");
     }
 }

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use gridbeat_base::{ChangeHash, DeviceId, Hlc, Random, WallTime};
+use gridbeat_base::{ChangeHash, DeviceId, Hlc, Random, Verbs, WallTime};
 use gridbeat_document::gate::{self, Incoming, Side, Verdict};
-use gridbeat_document::{Actor, Change, Document, EditError, Kind, Projection, Provenance, Stamp};
+use gridbeat_document::{
+    Actor, Author, Change, Document, EditError, Kind, Projection, Provenance, Stamp,
+};
 use serde::Serialize;
 
 pub(crate) struct Replica {
@@ -71,6 +73,14 @@ impl Replica {
         Ok(change)
     }
 
+    /// Edits, and returns the verbs that it took.
+    pub(crate) fn took(&mut self, second: i64, intent: &impl Serialize) -> Verbs {
+        let unknown = |_: &_| Provenance::default();
+        let before = self.document.view(&unknown);
+        self.edit(second, intent).unwrap();
+        gate::needed(&self.kind, &before, &self.document.view(&unknown))
+    }
+
     /// Takes a change in through the gate, as if the relay had received it at `received`.
     pub(crate) fn take(
         &mut self,
@@ -89,7 +99,7 @@ impl Replica {
         let provenance = self.provenance.clone();
         let incoming = [Incoming {
             bytes: &change.bytes,
-            author,
+            author: Author::decided(author),
         }];
         let lookup = |hash: &ChangeHash| provenance.get(hash).copied().unwrap_or_default();
         gate::admit(&mut self.document, &incoming, Side::Device, &lookup).remove(0)

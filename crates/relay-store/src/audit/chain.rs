@@ -35,6 +35,8 @@ pub(crate) struct Account {
     /// By the scope's number in the file, and the sequence number.
     pub(crate) feed: BTreeMap<(i64, u64), FeedEntry>,
     pub(crate) scopes: BTreeMap<i64, Scope>,
+    /// The hash of each entry of the operators' log, by its number.
+    pub(crate) operations: BTreeMap<u64, [u8; 32]>,
     /// The keys that batches were signed by, with the receipt of the first.
     pub(crate) keys: BTreeMap<(DeviceId, [u8; 32]), WallTime>,
     /// The statements of removal, by their names, with when they came.
@@ -154,9 +156,10 @@ impl Chain {
         let receipt = Receipt::from_bytes(statement);
         let signed_by = receipt.as_ref().and_then(|receipt| match receipt.what {
             Receipted::Begins { key, .. } => Some(key),
-            Receipted::Batch { .. } | Receipted::Placed(_) | Receipted::Removed { .. } => {
-                self.key.or(kept_key)
-            }
+            Receipted::Batch { .. }
+            | Receipted::Placed(_)
+            | Receipted::Operated { .. }
+            | Receipted::Removed { .. } => self.key.or(kept_key),
         });
         let is_signed = signed_by.is_some_and(|key| {
             let signature = signature.try_into().map(Signature::from_bytes);
@@ -338,6 +341,11 @@ impl Account {
                 None => Ok(()),
             };
         }
+        if let Receipted::Operated { number, hash } = receipt.what
+            && self.operations.insert(number, hash).is_some()
+        {
+            return Err("it speaks of an operation that an earlier receipt has");
+        }
         let Receipted::Batch {
             hash,
             key,
@@ -440,7 +448,9 @@ fn follow_devices(account: &Account, report: &mut AuditReport) {
                 recovers,
                 ..
             } => (hash, key, *recovers),
-            Receipted::Placed(_) | Receipted::Removed { .. } => continue,
+            Receipted::Placed(_) | Receipted::Operated { .. } | Receipted::Removed { .. } => {
+                continue;
+            }
         };
         let Some(batch) = account.batches.get(hash).filter(|_| seen.insert(*hash)) else {
             continue;

@@ -5,13 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gridbeat_base::{ChangeHash, DeviceId, Digest, DocumentId};
+use gridbeat_base::{ChangeHash, DeviceId, Digest, DocumentId, WallTime};
 use gridbeat_relay_core::StoreFault;
 use gridbeat_sync_protocol::{PushChange, RemovalHash, SUITE};
 use rusqlite::Connection;
 
 use super::AuditReport;
 use super::chain::{Account, bytes};
+use crate::Operation;
 use crate::commit::entry_columns;
 use crate::error::fault;
 use crate::receipt::{BeforeChange, BeforeHasher, EntryIds, FeedEntry};
@@ -71,6 +72,7 @@ pub(super) fn verify(
         .and_then(|()| log.documents())
         .and_then(|()| log.changes())
         .and_then(|()| log.feed())
+        .and_then(|()| log.operations())
         .map_err(fault)?;
     let Log { before, .. } = log;
     let before = before.finish();
@@ -110,6 +112,48 @@ impl Log<'_> {
         if self.account.is_whole {
             self.find(table, row, None, "no receipt speaks of it");
         }
+    }
+
+    fn operations(&mut self) -> rusqlite::Result<()> {
+        let mut missing = self.account.operations.clone();
+        let sql = "SELECT id, at, who, verb, subject, why, details FROM operation ORDER BY id";
+        let mut find = self.connection.prepare(sql)?;
+        let mut rows = find.query([])?;
+        while let Some(row) = rows.next()? {
+            let id: i64 = row.get(0)?;
+            let key = format!("id={id}");
+            let number = u64::try_from(id).ok();
+            let Some(hash) = number.and_then(|number| missing.remove(&number)) else {
+                self.find_extra("operation", key);
+                continue;
+            };
+            let mut texts = [const { String::new() }; 5];
+            let mut is_text = true;
+            for (column, text) in (2..).zip(&mut texts) {
+                match String::from_utf8(bytes(row, column)?) {
+                    Ok(found) => *text = found,
+                    Err(_) => is_text = false,
+                }
+            }
+            let [who, verb, subject, why, details] = texts;
+            let entry = Operation {
+                number: id.cast_unsigned(),
+                at: WallTime(row.get(1)?),
+                who,
+                verb,
+                subject,
+                why,
+                details,
+            };
+            if !is_text || entry.hash() != hash {
+                self.find("operation", key, None, "it is not what its receipt names");
+            }
+            self.report.operations += 1;
+        }
+        for number in missing.into_keys() {
+            self.find("operation", format!("id={number}"), None, "it is missing");
+        }
+        Ok(())
     }
 
     fn keys(&mut self) -> rusqlite::Result<()> {

@@ -15,7 +15,7 @@ use super::chain::{Account, read_account};
 use super::{Archive, AuditError, AuditReport};
 use crate::commit::{ATTACH, CHANGE};
 use crate::error::fault;
-use crate::receipt::{FeedRange, Receipted};
+use crate::receipt::Receipted;
 use crate::value;
 
 /// Everything a relay's file says of one document.
@@ -233,12 +233,7 @@ fn add_entries(
 fn add_times(placements: &mut [TracedPlacement], document: DocumentId, account: &Account) {
     let mut times = BTreeMap::new();
     for receipt in &account.receipts {
-        let ranges: &[FeedRange] = match &receipt.what {
-            Receipted::Batch { entries, .. } => entries.as_slice(),
-            Receipted::Placed(ranges) => ranges,
-            Receipted::Begins { .. } | Receipted::Removed { .. } => &[],
-        };
-        for range in ranges {
+        for range in receipt.ranges() {
             for (seq, entry) in (range.first..).zip(&range.entries) {
                 let moves = !matches!(entry.what, EntryKind::Change { .. });
                 if moves && entry.document == document {

@@ -100,6 +100,7 @@ impl Bench {
         let task = Task::Load {
             documents: numbers.iter().copied().map(document).collect(),
             devices: Vec::new(),
+            authors: BTreeSet::new(),
             logs: logs.iter().copied().map(document).collect::<BTreeSet<_>>(),
             bytes_max,
             at: WallTime(0),

@@ -8,8 +8,8 @@ use gridbeat_base::{
     ChangeHash, DeviceId, Digest, DocumentId, Hlc, Incarnation, Install, Scope, WallTime,
 };
 use gridbeat_document::{
-    Actor, Change, Document, Incoming, Kind, Provenance, Side, Stamp, Verdict as GateVerdict,
-    advance_heads, gate, genesis_hash,
+    Actor, Author, Change, Document, Incoming, Kind, Provenance, Side, Stamp,
+    Verdict as GateVerdict, advance_heads, gate, genesis_hash,
 };
 use gridbeat_relay_core::SessionId;
 use gridbeat_sync_protocol::{
@@ -417,7 +417,7 @@ impl Device {
             .or_insert_with(|| (Document::genesis(kind, 1), Vec::new()));
         let incoming = [Incoming {
             bytes: &change.bytes,
-            author: change.author,
+            author: Author::decided(change.author),
         }];
         let verdict = gate::admit(document, &incoming, Side::Relay, &|_| Provenance::default());
         match verdict.into_iter().next().unwrap() {

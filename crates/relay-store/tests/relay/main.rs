@@ -16,4 +16,5 @@ mod quarantine;
 mod repair;
 mod storm;
 mod trouble;
+mod verbs;
 mod world;

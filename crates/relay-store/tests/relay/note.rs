@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use gridbeat_base::{DeviceId, Lane};
+use gridbeat_base::Lane;
 use gridbeat_document::{
-    Edit, IntentError, Kind, Kinds, Projection, Refusal, Skeleton, Stamp, View, Words,
+    Author, Edit, IntentError, Kind, Kinds, Projection, Refusal, Skeleton, Stamp, View, Words,
 };
 
 /// The one kind of these tests. Its intent is `field=value`.
@@ -51,7 +51,7 @@ impl Kind for Note {
         }
     }
 
-    fn admit(&self, _: &View, after: &View, _: DeviceId) -> Result<(), Refusal> {
+    fn admit(&self, _: &View, after: &View, _: &Author) -> Result<(), Refusal> {
         if after.text(&["fields", "forbidden"]).is_empty() {
             return Ok(());
         }
@@ -96,7 +96,7 @@ impl Kind for Stranger {
         Note.project(view)
     }
 
-    fn admit(&self, before: &View, after: &View, author: DeviceId) -> Result<(), Refusal> {
+    fn admit(&self, before: &View, after: &View, author: &Author) -> Result<(), Refusal> {
         Note.admit(before, after, author)
     }
 }

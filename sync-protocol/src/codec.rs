@@ -36,7 +36,10 @@ pub fn encode(frame: &Frame) -> Vec<u8> {
     let kind = number_of(frame.kind());
     match frame {
         Frame::Hello(hello) => write_hello(out.array(8).uint(kind), hello),
-        Frame::Welcome(welcome) => write_welcome(out.array(5).uint(kind), welcome),
+        Frame::Welcome(welcome) => {
+            let marked = usize::from(welcome.stable.is_some());
+            write_welcome(out.array(5 + marked).uint(kind), welcome);
+        }
         Frame::Push(push) => {
             let sealed = usize::from(push.seal.is_some());
             out.array(5 + sealed).uint(kind);
@@ -103,7 +106,10 @@ pub fn decode(bytes: &[u8]) -> Result<Frame, DecodeError> {
         check_size(bytes.len(), bytes_max(kind))?;
         Ok(match kind {
             FrameKind::Hello => (7, Frame::Hello(read_hello(from)?)),
-            FrameKind::Welcome => (4, Frame::Welcome(read_welcome(from)?)),
+            FrameKind::Welcome => {
+                let welcome = read_welcome(from, after >= 5)?;
+                (after.clamp(4, 5), Frame::Welcome(welcome))
+            }
             FrameKind::Push => (after.clamp(4, 5), Frame::Push(read_push(from, after >= 5)?)),
             FrameKind::Ack => (5, Frame::Ack(read_ack(from)?)),
             FrameKind::Feed => (5, Frame::Feed(read_feed(from)?)),
@@ -242,9 +248,12 @@ fn write_welcome(out: &mut Writer, welcome: &Welcome) {
             out.uint(u64::from(verbs.bits()));
         }
     });
+    if let Some(stable) = welcome.stable {
+        out.int(stable.0);
+    }
 }
 
-fn read_welcome(from: &mut Reader<'_>) -> Result<Welcome, DecodeError> {
+fn read_welcome(from: &mut Reader<'_>, has_mark: bool) -> Result<Welcome, DecodeError> {
     Ok(Welcome {
         version: from.u16()?,
         incarnation: Incarnation::from_bytes(from.fixed()?),
@@ -271,6 +280,10 @@ fn read_welcome(from: &mut Reader<'_>) -> Result<Welcome, DecodeError> {
                 Ok((3 + u64::from(greeting.verbs.is_some()), greeting))
             })
         })?,
+        stable: match has_mark {
+            true => from.optional(|from| from.int().map(WallTime))?,
+            false => None,
+        },
     })
 }
 

@@ -91,6 +91,9 @@ pub struct Welcome {
     /// Each scope the device named in its greeting, in that order, then each other it is granted.
     /// None twice.
     pub scopes: Vec<ScopeGreeting>,
+    /// Everything the relay received up to this time, by its clock, is known to be in a backup or on a standby;
+    /// `None` for nothing. Since version 2; readers of version 1 skip it.
+    pub stable: Option<WallTime>,
 }
 
 /// Where the relay stands in one scope.

@@ -152,6 +152,25 @@ impl RelaySession {
         time: WallTime,
         scopes: Vec<ScopeGreeting>,
     ) -> Result<(), SessionError> {
+        self.welcome_stable(incarnation, time, scopes, None)
+    }
+
+    /// Answers the device's greeting as [`Self::welcome`] does, and tells the relay's stable mark.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::welcome`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::welcome`].
+    pub fn welcome_stable(
+        &mut self,
+        incarnation: Incarnation,
+        time: WallTime,
+        scopes: Vec<ScopeGreeting>,
+        stable: Option<WallTime>,
+    ) -> Result<(), SessionError> {
         let State::Greeted { hello, version } = &self.state else {
             return Err(SessionError::NotOpen);
         };
@@ -180,6 +199,7 @@ impl RelaySession {
             incarnation,
             time,
             scopes,
+            stable,
         };
         let install = hello.install;
         self.scopes = granted;

@@ -7,6 +7,7 @@
 mod limits;
 mod outages;
 mod privacy;
+mod recovery;
 mod sessions;
 mod trust;
 mod world;

@@ -66,6 +66,48 @@ pub(crate) struct RelayPlace {
 /// What to do with a relay.
 #[derive(Debug, Subcommand)]
 pub(crate) enum RelayVerb {
+    /// Copy the database into a file, while the relay runs. Devices then need not keep what is in it.
+    Backup {
+        /// Where the relay is.
+        #[command(flatten)]
+        place: RelayPlace,
+        /// The file; it must not be there.
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+        /// In which form to answer.
+        #[arg(short, long, value_enum, default_value_t = Form::Text)]
+        output: Form,
+    },
+    /// Say that everything received up to a time is on a standby, so that devices need not keep it.
+    Stable {
+        /// Where the relay is.
+        #[command(flatten)]
+        place: RelayPlace,
+        /// The time: 2026-11-25T08:00:00Z.
+        #[arg(long, value_name = "TIME")]
+        as_of: String,
+    },
+    /// Put a backup in the place of the database of a relay that does not run. What is there is moved aside.
+    Restore {
+        /// Where the relay is.
+        #[command(flatten)]
+        place: RelayPlace,
+        /// The backup.
+        #[arg(long, value_name = "FILE")]
+        from: PathBuf,
+        /// Do it.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Say what devices brought back since the database was restored, and who has not called.
+    Recovered {
+        /// Where the relay is.
+        #[command(flatten)]
+        place: RelayPlace,
+        /// In which form to answer.
+        #[arg(short, long, value_enum, default_value_t = Form::Text)]
+        output: Form,
+    },
     /// Serve until SIGTERM, then drain and end.
     Run {
         /// Where it is.

@@ -3,7 +3,7 @@
 //! - [`mod@bench`]: the figures the engine is held to, measured
 //! - [`input`]: a day of patrol as the user hands it over, in files or as a seeded shift of our own
 //! - `args`, `config`, `output`, `signals`: the command line, the environment, how we speak and end
-//! - `quarantine`, `relay`, `device`, `office`, `demo`, `sim`, `import`, `version`: the verbs
+//! - `quarantine`, `recovery`, `relay`, `device`, `office`, `demo`, `sim`, `import`, `version`: the verbs
 //! - `report`: the page that shows a run of the demo
 
 mod args;
@@ -17,6 +17,7 @@ pub mod input;
 mod office;
 mod output;
 mod quarantine;
+mod recovery;
 mod relay;
 mod report;
 mod signals;

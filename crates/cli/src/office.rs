@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use gridbeat_base::{DeviceId, Scope, Verb, Verbs};
 use gridbeat_domain::{ROLES, Role};
-use gridbeat_relay::{By, DeviceRow, Granted, Operator};
+use gridbeat_relay::{By, CloneLine, DeviceRow, Granted, Operator};
 use serde_json::{Value, json};
 
 use crate::args::{Form, GrantArgs, GrantVerb, Hand, OfficeVerb, RelayPlace};
@@ -291,6 +291,7 @@ fn as_json(row: &DeviceRow) -> Value {
     json!({
         "device": row.device, "name": row.name, "added_ms": row.added, "revoked_ms": row.revoked,
         "grants": grants, "cursors": cursors,
+        "clones": row.clones.iter().map(CloneLine::from).collect::<Vec<_>>(),
         "seen_ms": row.seen.map(|(at, _, _)| at),
         "install": row.seen.map(|(_, install, _)| install.to_string()),
         "clock_off_ms": row.seen.map(|(_, _, off)| off),

@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::args::{RelayArgs, RelayVerb};
 use crate::output::{Ending, print, print_json};
+use crate::recovery;
 use crate::signals::told_to_end;
 
 /// The folder of a relay's files, beside its configuration.
@@ -23,6 +24,16 @@ const DATA: &str = "relay-data";
 /// Does what the verb says.
 pub(crate) fn run(args: RelayArgs) -> anyhow::Result<Ending> {
     match args.verb {
+        RelayVerb::Backup { place, to, output } => {
+            recovery::run_backup(&read(&place.config)?, &to, output)
+        }
+        RelayVerb::Stable { place, as_of } => recovery::run_stable(&read(&place.config)?, &as_of),
+        RelayVerb::Restore { place, from, yes } => {
+            recovery::run_restore(&read(&place.config)?, &from, yes)
+        }
+        RelayVerb::Recovered { place, output } => {
+            recovery::run_recovered(&read(&place.config)?, output)
+        }
         RelayVerb::Run { place, json } => serve(&place.config, json),
         RelayVerb::Init {
             place,

@@ -25,6 +25,8 @@ pub(crate) struct Book {
     /// The relay's time at a moment since the file was opened: it holds however the wall clock jumps.
     pub(crate) relay_time: Option<(Monotonic, WallTime)>,
     pub(crate) incarnation: Option<Incarnation>,
+    /// All that the relay received up to then is in a backup, as it last said.
+    pub(crate) stable: Option<WallTime>,
     pub(crate) scopes: BTreeMap<Scope, ScopeRow>,
     pub(crate) waiting: Totals,
     /// The chain of signed batches. Numbers given since the last acknowledgement may be given again after
@@ -54,6 +56,7 @@ impl Book {
             relay_offset_ms: meta.relay_offset_ms,
             relay_time: None,
             incarnation: meta.incarnation,
+            stable: meta.stable,
             scopes: scopes::load(db)?,
             waiting: Totals {
                 changes: waiting.len() as u64,
@@ -79,6 +82,9 @@ impl Book {
             && let Some(incarnation) = self.incarnation
         {
             meta::put_incarnation(db, incarnation)?;
+        }
+        if self.stable != before.stable {
+            meta::put_stable(db, self.stable)?;
         }
         let moved = self.clock != before.clock || self.waiting != before.waiting;
         if moved && self.clock.last() != self.clock_kept {
@@ -107,6 +113,13 @@ impl Book {
     pub(crate) fn observe(&mut self, seen: WallTime, now: Now) {
         let ours = self.stamping_time(now);
         self.clock.observe(Hlc::at(seen), ours);
+    }
+
+    /// Takes note of a receipt: if the mark has its time, the relay's clock was set back since.
+    pub(crate) fn lower_stable(&mut self, received: WallTime) {
+        if self.stable.is_some_and(|stable| stable >= received) {
+            self.stable = Some(WallTime(received.millis().saturating_sub(1)));
+        }
     }
 
     /// Finds a scope by the id of its row.

@@ -7,10 +7,10 @@ use gridbeat_document::View;
 use rusqlite::types::ToSql;
 use rusqlite::{Connection, Row, named_params};
 
-use crate::store::{blobs, documents, log, outbox, scopes, sql};
+use crate::store::{blobs, documents, kept, log, outbox, scopes, sql};
 use crate::{
-    Delivery, Device, HistoryEntry, Near, Order, OutboxState, Query, ReadError, Record, ScopeState,
-    StorageError, near, text,
+    Delivery, Device, HistoryEntry, KeptState, Near, Order, OutboxState, Query, ReadError, Record,
+    ScopeState, StorageError, near, text,
 };
 
 /// The first distance looked at around a place: a few streets.
@@ -172,6 +172,16 @@ impl Device {
             bytes: waiting.iter().map(|row| row.size).sum(),
             oldest: waiting.iter().map(|row| row.hlc.wall()).min(),
         })
+    }
+
+    /// Says what is kept aside of documents that have left.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Storage`].
+    pub fn kept(&self) -> Result<KeptState, ReadError> {
+        let (changes, bytes) = kept::total(self.store.reader())?;
+        Ok(KeptState { changes, bytes })
     }
 
     /// Returns a blob that was put here; `None` if there is none of this hash.

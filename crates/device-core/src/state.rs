@@ -103,6 +103,16 @@ pub struct OutboxState {
     pub oldest: Option<WallTime>,
 }
 
+/// What is kept aside of documents that have left: own changes that the relay called durable and that are not known
+/// to be in a backup of its. Nobody sees them; a relay that lost them is offered them.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct KeptState {
+    /// How many changes.
+    pub changes: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
 /// What was found when the file was opened.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Opening {

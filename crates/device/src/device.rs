@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use gridbeat_base::{BlobHash, ChangeHash, DeviceId, DocumentId, Scope};
 use gridbeat_device_core as core;
 use gridbeat_device_core::{
-    Counters, HistoryEntry, Leave, Opening, OutboxState, Query, ReadError, Record, RefusedIntent,
-    SaveError, Saved, ScopeState, StorageError, SyncState, WipeError,
+    Counters, HistoryEntry, KeptState, Leave, Opening, OutboxState, Query, ReadError, Record,
+    RefusedIntent, SaveError, Saved, ScopeState, StorageError, SyncState, WipeError,
 };
 use gridbeat_document::{Kinds, View};
 use gridbeat_link::{Clock, device_tls, random_from_system};
@@ -275,6 +275,15 @@ impl Device {
             owner.core.drop_refused(now, id)
         })
         .await
+    }
+
+    /// Says what is kept aside of documents that have left, for a relay that may lose it.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub async fn kept(&self) -> Result<KeptState, CallError<ReadError>> {
+        self.call(|owner| owner.core.kept()).await
     }
 
     /// Lists the scopes the device holds, by name.

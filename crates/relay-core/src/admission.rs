@@ -292,7 +292,10 @@ impl Admission<'_> {
         for ((index, incoming), verdict) in offered.into_iter().zip(&incoming).zip(judged) {
             verdicts[index] = Some(match verdict {
                 GateVerdict::Admitted(change) => {
-                    entered |= self.log(taken, &mut working, incoming.author.device, &change);
+                    let offered = &document.changes[index];
+                    let recovered = taken.recovers || offered.recovered_from.is_some();
+                    let by = (incoming.author.device, recovered);
+                    entered |= self.log(taken, &mut working, by, &change);
                     Verdict::Accepted
                 }
                 GateVerdict::Known(_) => Verdict::Known,
@@ -339,7 +342,7 @@ impl Admission<'_> {
         &mut self,
         taken: &Taken,
         working: &mut Working,
-        author: DeviceId,
+        (author, recovered): (DeviceId, bool),
         change: &Change,
     ) -> bool {
         let begins = !working.exists();
@@ -360,6 +363,7 @@ impl Admission<'_> {
             bytes: change.bytes.clone(),
             author,
             brought_by: taken.device,
+            recovered,
         };
         let entry = working.log(change, new, self.received);
         for scope in &working.scopes {

@@ -5,7 +5,7 @@
 //! digest and keeps the result with the entry. Documents and scopes come sorted, so that two
 //! writers of a database server cannot lock each other out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use gridbeat_base::{ChangeHash, DeviceId, Digest, DocumentId, Install, Scope, WallTime};
@@ -78,6 +78,8 @@ pub struct NewChange {
     pub author: DeviceId,
     /// The device that brought it: the author, but for a change offered again after a restore.
     pub brought_by: DeviceId,
+    /// Whether it may have been accepted in another life of the database: its device comes from there, or says so.
+    pub recovered: bool,
 }
 
 /// One entry to be added to a scope's feed.
@@ -149,8 +151,10 @@ pub struct AnsweredPush {
 pub struct Mark {
     /// The device.
     pub device: DeviceId,
-    /// The installation that was heard.
+    /// The installation that was heard last.
     pub install: Install,
+    /// Other installations of the device that were heard since the mark before.
+    pub others: BTreeSet<Install>,
     /// When it was last heard.
     pub seen: WallTime,
     /// The relay's clock minus the device's at its greeting, in milliseconds.

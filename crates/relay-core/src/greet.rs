@@ -76,6 +76,7 @@ impl Relay {
             rights,
             mut scopes,
             ended,
+            stable,
             ..
         } = greeting;
         for position in &mut scopes {
@@ -111,9 +112,10 @@ impl Relay {
                 .map(|(scope, _)| (scope.clone(), rights.in_scope(scope)))
                 .collect(),
         ));
-        if let Err(error) = session
-            .protocol
-            .welcome(self.incarnation, now.wall, greetings)
+        if let Err(error) =
+            session
+                .protocol
+                .welcome_stable(self.incarnation, now.wall, greetings, stable)
         {
             // It may be the device's fault: a push that was held until here.
             self.failed(now, id, &error);

@@ -1,11 +1,14 @@
 //! Where devices stand, kept until it is written: with the next batch, or by itself after a while.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gridbeat_base::{DeviceId, Install, Monotonic, Now, Scope};
 
 use crate::relay::Relay;
 use crate::{Config, Mark, SessionId};
+
+/// Installations of one device named in one mark: of a phone that is copied, two or three are in use.
+const INSTALLS_NAMED_MAX: usize = 16;
 
 /// Marks that are not written yet.
 #[derive(Debug, Default)]
@@ -30,10 +33,14 @@ impl Marks {
         let mark = self.fresh.entry(device).or_insert_with(|| Mark {
             device,
             install,
+            others: BTreeSet::new(),
             seen: now.wall,
             clock_offset_ms,
             cursors: BTreeMap::new(),
         });
+        if mark.install != install && mark.others.len() < INSTALLS_NAMED_MAX {
+            mark.others.insert(mark.install);
+        }
         (mark.install, mark.seen) = (install, now.wall);
         mark.clock_offset_ms = clock_offset_ms;
     }
@@ -78,9 +85,17 @@ impl Marks {
                 self.wait(now, config);
                 if let Some(newer) = self.fresh.remove(&mark.device) {
                     mark.cursors.extend(newer.cursors);
+                    if mark.install != newer.install {
+                        mark.others.insert(mark.install);
+                    }
+                    mark.others.extend(newer.others);
                     mark = Mark {
                         cursors: mark.cursors,
-                        ..newer
+                        others: mark.others,
+                        install: newer.install,
+                        seen: newer.seen,
+                        clock_offset_ms: newer.clock_offset_ms,
+                        device: newer.device,
                     };
                 }
                 self.fresh.insert(mark.device, mark);

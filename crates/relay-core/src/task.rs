@@ -217,6 +217,8 @@ pub struct Greeting {
     pub ended: BTreeMap<Scope, EndedGrant>,
     /// Of a revoked device: what it may hand over.
     pub surrender: Option<Surrender>,
+    /// Everything received up to then is known to be in a backup; `None` for nothing.
+    pub stable: Option<WallTime>,
 }
 
 /// What a revoked device may hand over.

@@ -14,7 +14,7 @@ use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use crate::error::{damaged, fault};
 use crate::value::{digest, from_sql, heads_to_sql, to_sql};
-use crate::{evidence, quarantine, read};
+use crate::{clones, evidence, lives, quarantine, read};
 
 /// `feed.what`: the document enters, with its changes up to `feed.change`.
 pub(crate) const ATTACH: i64 = 1;
@@ -57,6 +57,7 @@ pub(crate) fn commit(
         let id = scope_id(tx, &mut scopes, scope)?;
         fed.insert(scope.clone(), put_entries(tx, id, entries, &documents)?);
     }
+    lives::record(tx, batch, &documents)?;
     for refused in &batch.refused {
         quarantine::put(tx, refused, batch.received)?;
     }
@@ -297,6 +298,7 @@ fn scope_id(
 }
 
 fn put_mark(tx: &Transaction<'_>, mark: &Mark) -> rusqlite::Result<()> {
+    clones::note(tx, mark)?;
     tx.prepare_cached("INSERT OR REPLACE INTO mark VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![
             mark.device.bytes(),

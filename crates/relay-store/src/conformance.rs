@@ -6,7 +6,7 @@
 
 mod bench;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gridbeat_base::{Digest, Install, Scope, Verbs, WallTime};
 use gridbeat_relay_core::{
@@ -405,6 +405,7 @@ fn devices_are_listed_with_where_they_stand(bench: &mut Bench) {
     let mark = |seen, seq| Mark {
         device: device(1),
         install: Install::new([4; 16]),
+        others: BTreeSet::new(),
         seen: WallTime(seen),
         clock_offset_ms: -20,
         cursors: BTreeMap::from([(scope("east"), seq), (scope("nowhere"), 1)]),

@@ -8,6 +8,8 @@
 //! - [`conformance`]: what any backend must do, as assertions
 
 mod audit;
+mod backup;
+mod clones;
 mod commit;
 pub mod conformance;
 mod console;
@@ -15,6 +17,7 @@ mod error;
 mod evidence;
 mod leaving;
 mod lineage;
+mod lives;
 mod operation;
 mod quarantine;
 mod read;
@@ -29,9 +32,12 @@ pub use audit::{
     Archive, AuditError, AuditReport, COVERED, DeviceAccount, DocumentTrace, FINDINGS_MAX, Finding,
     Segment, TracedBatch, TracedChange, TracedDevice, TracedPlacement, TracedRefusal,
 };
+pub use backup::{Backup, BackupError, Restored};
+pub use clones::{CLONE_PAIRS_MAX, CloneRow};
 pub use console::{RecordFilter, ScopeRow};
 pub use error::OpenError;
 pub use leaving::RemovalRow;
+pub use lives::{BroughtBack, BroughtBy, Life};
 pub use operation::{By, ByError, Operation, WHO_BYTES_MAX, WHY_BYTES_MAX};
 pub use quarantine::{
     Discarded, QUARANTINE_BYTES_MAX, QUARANTINE_CHANGES_MAX, RefusedFilter, RefusedRoom, RefusedRow,

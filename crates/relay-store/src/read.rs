@@ -13,12 +13,11 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::commit::{ATTACH, CHANGE, DETACH};
 use crate::error::{damaged, fault};
-use crate::evidence;
-use crate::leaving;
 use crate::lineage::Lineage;
 use crate::value::{
     clamp_to_sql, digest, document, from_sql, heads_from_sql, schema_version, scope, to_sql, verbs,
 };
+use crate::{evidence, leaving, lives};
 
 /// What an entry, a change or a document counts for beside its bytes, so that a read of many small
 /// ones is bounded too. Not less than what the protocol counts for any of them.
@@ -115,6 +114,7 @@ fn greet(
         rights,
         signs: evidence::has_key(connection, device)?,
         scopes,
+        stable: lives::stable(connection)?,
     })
 }
 

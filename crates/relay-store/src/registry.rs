@@ -9,7 +9,7 @@ use rusqlite::{OptionalExtension as _, Transaction, params};
 use crate::error::fault;
 use crate::operation::Act;
 use crate::value::{from_sql, scope, verbs};
-use crate::{Registry, SqliteStore, leaving};
+use crate::{CloneRow, Registry, SqliteStore, leaving};
 
 /// What a device is granted in one scope.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -53,6 +53,8 @@ pub struct DeviceRow {
     /// When it was last heard, by which installation, and how wrong its clock was then (the
     /// relay's minus the device's, in milliseconds); `None` if never.
     pub seen: Option<(WallTime, Install, i64)>,
+    /// Pairs of installations it was heard from, if it was copied or replaced.
+    pub clones: Vec<CloneRow>,
     /// For each scope where that is known: the last entry it has applied, and the feed's last one.
     pub cursors: BTreeMap<Scope, (u64, u64)>,
 }
@@ -196,6 +198,7 @@ impl Registry for SqliteStore {
         for row in &mut devices {
             row.grants = self.grants(row.device)?;
             row.cursors = self.cursors(row.device)?;
+            row.clones = self.clones(Some(row.device))?;
         }
         Ok(devices)
     }
@@ -335,6 +338,7 @@ fn device_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<DeviceRow> {
             Some(at) => Some((WallTime(at), Install::from_bytes(row.get(5)?), row.get(6)?)),
             None => None,
         },
+        clones: Vec::new(),
         cursors: BTreeMap::new(),
     })
 }

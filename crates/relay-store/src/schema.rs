@@ -10,7 +10,9 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(crate) const APPLICATION_ID: i32 = 0x4742_5259;
 
 /// One step a version; a file at version `n` lacks the steps from `n` on.
-const STEPS: [&str; 6] = [TABLES, EVIDENCE, VERBS, QUARANTINE, LEAVING, OPERATIONS];
+const STEPS: [&str; 7] = [
+    TABLES, EVIDENCE, VERBS, QUARANTINE, LEAVING, OPERATIONS, LIVES,
+];
 
 const TABLES: &str = "
 CREATE TABLE meta (
@@ -276,6 +278,35 @@ CREATE TRIGGER operation_stays BEFORE UPDATE ON operation
 BEGIN SELECT RAISE(ABORT, 'the operators'' log is only added to'); END;
 CREATE TRIGGER operation_kept BEFORE DELETE ON operation
 BEGIN SELECT RAISE(ABORT, 'the operators'' log is only added to'); END;
+";
+
+// The lives of the database and what came back in the present one; how much is in a backup; which devices were
+// heard from two installations (`lives`, `clones`).
+const LIVES: &str = "
+ALTER TABLE meta ADD COLUMN stable INTEGER;   -- all received up to then, ms, is in a backup; NULL for nothing
+
+CREATE TABLE life (
+    id INTEGER PRIMARY KEY,
+    incarnation BLOB NOT NULL,
+    began INTEGER                             -- ms; NULL if not known
+) STRICT;
+INSERT INTO life (incarnation) SELECT incarnation FROM meta;
+
+CREATE TABLE recovered (                      -- changes that came back in the present life
+    document INTEGER NOT NULL,
+    n INTEGER NOT NULL,
+    PRIMARY KEY (document, n)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE clone (
+    device BLOB NOT NULL,
+    one BLOB NOT NULL,                        -- the lower of the two installations
+    other BLOB NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    times INTEGER NOT NULL,
+    PRIMARY KEY (device, one, other)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// The version this program writes.

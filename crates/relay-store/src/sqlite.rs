@@ -22,7 +22,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
 use crate::error::fault;
 use crate::lineage::{Seen, SideFile};
 use crate::value::{from_sql, to_sql};
-use crate::{By, OpenError, Store, commit, evidence, leaving, read, schema};
+use crate::{By, OpenError, Store, commit, evidence, leaving, lives, read, schema};
 
 /// SQLite's page cache for each connection. With it the relay stays under 64 MB whatever is stored.
 const CACHE_KIB: i64 = 8 * 1024;
@@ -51,6 +51,8 @@ pub struct StoreOptions {
     /// Who signs the receipts of what is committed, from when on. `None` (the default) for a store that
     /// commits nothing, or keeps no evidence; one that has kept it once asks for it ever after.
     pub receipts: Option<(Signer, WallTime)>,
+    /// The time, for the record of when another life began. `None` (the default) for that of `receipts`.
+    pub now: Option<WallTime>,
     /// Asked before each commit; `false` makes that commit fail as a dying disk would. `None` (the
     /// default) outside of simulations.
     pub before_commit: Option<Box<dyn FnMut() -> bool + Send>>,
@@ -61,6 +63,7 @@ impl fmt::Debug for StoreOptions {
         f.debug_struct("StoreOptions")
             .field("file_size_max_bytes", &self.file_size_max_bytes)
             .field("receipts", &self.receipts.is_some())
+            .field("now", &self.now)
             .field("before_commit", &self.before_commit.is_some())
             .finish()
     }
@@ -99,6 +102,8 @@ impl SqliteStore {
         random: &mut Random,
     ) -> Result<Self, OpenError> {
         let receipts = options.receipts.take();
+        let signed = receipts.as_ref().map(|(_, at)| *at);
+        let now = options.now.or(signed);
         let unusable = |source| OpenError::Unusable {
             path: path.to_owned(),
             source,
@@ -119,7 +124,7 @@ impl SqliteStore {
             receipts,
             by: By::default(),
         };
-        store.settle_incarnation(seen, random)?;
+        store.settle_incarnation(seen, now, random)?;
         store.begin_segment()?;
         Ok(store)
     }
@@ -136,8 +141,12 @@ impl SqliteStore {
     /// # Errors
     ///
     /// [`OpenError`]; the incarnation is then unchanged, or changes at the next opening.
-    pub fn new_incarnation(&mut self, random: &mut Random) -> Result<Incarnation, OpenError> {
-        self.settle_incarnation(None, random)?;
+    pub fn new_incarnation(
+        &mut self,
+        now: WallTime,
+        random: &mut Random,
+    ) -> Result<Incarnation, OpenError> {
+        self.settle_incarnation(None, Some(now), random)?;
         self.begin_segment()?;
         Ok(self.incarnation)
     }
@@ -270,6 +279,7 @@ impl SqliteStore {
     fn settle_incarnation(
         &mut self,
         seen: Option<Seen>,
+        now: Option<WallTime>,
         random: &mut Random,
     ) -> Result<(), OpenError> {
         let path = self.path.clone();
@@ -301,14 +311,18 @@ impl SqliteStore {
         // incarnation. The other way round it could leave two that agree by accident.
         let side = SideFile::begin(&path, Seen { lineage, commits }).map_err(unusable)?;
         self.side = None;
-        self.connection
-            .execute(
+        let begin = |connection: &Connection| {
+            let tx = connection.unchecked_transaction()?;
+            tx.execute(
                 "INSERT INTO meta (id, incarnation, lineage, commits, rights_version)
                  VALUES (1, ?1, ?2, ?3, 1)
                  ON CONFLICT DO UPDATE SET incarnation = ?1, lineage = ?2, was_restored = 1",
                 params![incarnation.bytes(), lineage, to_sql(commits)],
-            )
-            .map_err(|error| database(fault(error)))?;
+            )?;
+            lives::begin(&tx, incarnation, now)?;
+            tx.commit()
+        };
+        begin(&self.connection).map_err(|error| database(fault(error)))?;
         self.side = Some(side);
         self.incarnation = incarnation;
         Ok(())
@@ -366,7 +380,7 @@ impl Store for SqliteReader {
 }
 
 /// Looks at a file's first bytes alone, so that a foreign one is not touched in any way.
-fn is_ours_or_empty(path: &Path) -> io::Result<bool> {
+pub(crate) fn is_ours_or_empty(path: &Path) -> io::Result<bool> {
     let mut head = Vec::new();
     match File::open(path) {
         Ok(file) => file.take(100).read_to_end(&mut head)?,
@@ -380,7 +394,7 @@ fn is_ours_or_empty(path: &Path) -> io::Result<bool> {
 }
 
 /// Sets what is the same for every connection.
-fn settle(connection: &Connection) -> rusqlite::Result<()> {
+pub(crate) fn settle(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
     // One plan a statement: otherwise each new binding compiles it anew, a seventh of all work.

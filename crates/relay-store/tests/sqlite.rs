@@ -72,6 +72,7 @@ fn creation(number: u8, size: usize) -> Task {
                     bytes: vec![number; size],
                     author: DeviceId::from_bytes([1; 16]),
                     brought_by: DeviceId::from_bytes([1; 16]),
+                    recovered: false,
                 }],
                 attach: vec![east()],
                 detach: Vec::new(),
@@ -210,7 +211,7 @@ fn an_operator_can_say_that_a_file_was_restored() {
     let path = folder.path().join("relay.db");
     let mut store = open(&path);
     let first = store.incarnation();
-    let second = store.new_incarnation(&mut random()).unwrap();
+    let second = store.new_incarnation(WallTime(1), &mut random()).unwrap();
     assert_ne!(first, second);
     assert_eq!(store.incarnation(), second);
     store.run(&creation(1, 10)).unwrap();

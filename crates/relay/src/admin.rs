@@ -1,4 +1,5 @@
-//! The pages for supervisors and operators: `/livez`, `/readyz`, `/metrics`, `/quarantine`.
+//! The pages for supervisors and operators: `/livez`, `/readyz`, `/metrics`, `/quarantine`,
+//! `/clones`.
 //!
 //! On a loopback address only, without a password: they tell nothing of what is in documents or who persons
 //! are; of refused changes their ids, sizes and rules. Not here: how metrics are written (`open_metrics`), what the brain counts (`gridbeat-relay-core`).
@@ -24,6 +25,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::brain::Input;
+use crate::clones::CloneLine;
 use crate::listener::ListenerCounts;
 use crate::open_metrics::{self, OpenMetrics};
 use crate::quarantine::{PAGE, QuarantineDetail, QuarantineLine, filter_of};
@@ -55,6 +57,7 @@ pub(crate) fn serve(
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route("/clones", get(clones))
         .route("/quarantine", get(quarantine_list))
         .route("/quarantine/{id}", get(quarantine_show))
         .with_state(admin);
@@ -106,6 +109,13 @@ async fn metrics(State(admin): State<Admin>) -> Response {
         write_changes(&mut text, &counters);
     }
     ([(CONTENT_TYPE, open_metrics::CONTENT_TYPE)], text.finish()).into_response()
+}
+
+/// The devices that were heard from two installations.
+async fn clones(State(admin): State<Admin>) -> Response {
+    let rows = admin.read(|store| Ok(store.clones(None)?.iter().map(CloneLine::from).collect()));
+    let rows: Result<Vec<CloneLine>, String> = rows.await;
+    answer(rows.map(Some))
 }
 
 /// The quarantine, the latest first: 200 a page. The query names a device, a document, a rule, the last number

@@ -5,6 +5,9 @@
 //! - [`authority`](Authority): the certificate authority of the relay and its devices
 //! - [`operator`](Operator): enrol, revoke, list
 //! - [`quarantine`](QuarantineLine): what was refused, as an operator reads it
+//! - [`clones`](CloneLine): devices that were copied, as an operator reads them
+//! - [`recovery`](backup): backups, their return, what came back
+//! - `lock`: one relay at a time on one directory
 //! - `listener`: accepts connections; `brain`: the thread that owns the brain; `storage`: those that
 //!   do its tasks
 //! - `admin`, `open_metrics`: health and metrics
@@ -15,18 +18,23 @@
 mod admin;
 mod authority;
 mod brain;
+mod clones;
 mod config;
 mod listener;
+mod lock;
 mod open_metrics;
 mod operator;
 mod quarantine;
+mod recovery;
 mod relay;
 mod storage;
 
 pub use authority::{Authority, AuthorityError, DEVICE_LIFETIME, RelayIdentity};
+pub use clones::CloneLine;
 pub use config::{ConfigError, RelayConfig, WrongValue};
 pub use operator::{Enrolment, Operator, OperatorError};
 pub use quarantine::{QuarantineDetail, QuarantineLine, QuarantineOutline};
+pub use recovery::{BroughtLine, Recovered, SilentLine, backup, recovered, restore, set_stable};
 pub use relay::{RelayHandle, StartError, start};
 
 #[doc(no_inline)]
@@ -34,4 +42,6 @@ pub use gridbeat_link::{DeviceBundle, TrafficCounts};
 #[doc(no_inline)]
 pub use gridbeat_relay_core::{Counters, PlaceError, StoreFault};
 #[doc(no_inline)]
-pub use gridbeat_relay_store::{By, ByError, DeviceRow, Granted, RefusedFilter};
+pub use gridbeat_relay_store::{
+    Backup, BackupError, By, ByError, CloneRow, DeviceRow, Granted, RefusedFilter, Restored,
+};

@@ -10,7 +10,7 @@ use gridbeat_base::{DeviceId, Incarnation, Remedy, Scope, WallTime};
 use gridbeat_link::{Clock, DeviceBundle, random_from_system};
 use gridbeat_relay_core::{PlaceError, StoreFault};
 use gridbeat_relay_store::{
-    By, DeviceRow, Granted, OpenError, Registry as _, SqliteStore, StoreOptions,
+    BackupError, By, DeviceRow, Granted, OpenError, Registry as _, SqliteStore, StoreOptions,
 };
 
 use crate::authority::{Authority, AuthorityError, DEVICE_LIFETIME};
@@ -154,7 +154,8 @@ impl Operator {
     ///
     /// [`OperatorError`].
     pub fn new_incarnation(&mut self) -> Result<Incarnation, OperatorError> {
-        Ok(self.store.new_incarnation(&mut random_from_system())?)
+        let now = Clock::start().now().wall;
+        Ok(self.store.new_incarnation(now, &mut random_from_system())?)
     }
 
     /// Returns the authority, for what concerns certificates alone.
@@ -196,6 +197,15 @@ pub enum OperatorError {
     /// The database failed.
     #[error("the database failed")]
     Fault(#[from] StoreFault),
+    /// A backup was not made, or not put in place.
+    #[error("the backup cannot be used")]
+    Backup(#[from] BackupError),
+    /// A relay runs on these files.
+    #[error("a relay runs on these files: stop it first")]
+    Running,
+    /// The lock on the relay's files cannot be used.
+    #[error("the lock on the relay's files cannot be used")]
+    Lock(#[source] std::io::Error),
     /// The document was not placed.
     #[error("the document was not placed")]
     Place(#[from] PlaceError),
@@ -206,12 +216,14 @@ pub enum OperatorError {
 
 impl OperatorError {
     /// Returns what the caller should do about this error.
-    pub const fn remedy(&self) -> Remedy {
+    pub fn remedy(&self) -> Remedy {
         match self {
             Self::Authority(source) => source.remedy(),
             Self::Store(source) => source.remedy(),
             Self::Fault(source) => source.remedy(),
             Self::Place(source) => source.remedy(),
+            Self::Backup(source) => source.remedy(),
+            Self::Running | Self::Lock(_) => Remedy::FixSetup,
             Self::Stopped => Remedy::FixSetup,
         }
     }

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -30,11 +31,16 @@ use crate::authority::{Authority, AuthorityError};
 use crate::brain::{Brain, INPUTS_HELD, Input};
 use crate::config::{RelayConfig, WrongValue};
 use crate::listener::{Listener, ListenerCounts, server_config};
+use crate::lock::DataLock;
 use crate::operator::{Enrolment, OperatorError, add, revoke};
 use crate::storage::{OnAnswer, Storage};
 
 /// Commits held for a watching console that is behind; the oldest are dropped for it.
 const COMMITS_HELD: usize = 256;
+
+/// How long a relay that starts waits for another on its files to end: one that was dropped closes them at once, and
+/// a process that was just started holds copies of them for a moment.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long devices are given to confirm that they were told.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -78,6 +84,7 @@ impl fmt::Debug for RelayHandle {
 /// [`StartError`]; nothing is then running.
 pub async fn start(config: RelayConfig, kinds: Kinds) -> Result<RelayHandle, StartError> {
     config.check()?;
+    let lock = lock(&config.data).await?;
     let clock = Clock::start();
     let started = clock.now().wall;
     let Files {
@@ -105,7 +112,7 @@ pub async fn start(config: RelayConfig, kinds: Kinds) -> Result<RelayHandle, Sta
         core::Relay::new(core_config, kinds, incarnation),
         store,
         (inputs.clone(), queue),
-        clock,
+        (clock, lock),
         (committed.clone(), fault.clone()),
     )?;
     let traffic = Arc::<Traffic>::default();
@@ -348,7 +355,7 @@ fn run_brain(
     relay: core::Relay,
     store: SqliteStore,
     (inputs, queue): (mpsc::Sender<Input>, mpsc::Receiver<Input>),
-    clock: Clock,
+    (clock, lock): (Clock, DataLock),
     (committed, fault): Watches,
 ) -> Result<oneshot::Receiver<()>, StartError> {
     let reader = store.reader()?;
@@ -373,6 +380,7 @@ fn run_brain(
             let brain = Brain::new(relay, storage, clock, committed, fault);
             let storage = runtime.block_on(brain.run(queue));
             storage.end();
+            drop(lock);
             let _ = end.send(());
         })
         .map_err(StartError::Thread)?;
@@ -410,6 +418,21 @@ fn listen_admin(addr: SocketAddr) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
+/// Takes the lock on a relay's files; waits for one that is just ending.
+async fn lock(data: &Path) -> Result<DataLock, StartError> {
+    std::fs::create_dir_all(data).map_err(StartError::Data)?;
+    let until = tokio::time::Instant::now() + LOCK_PATIENCE;
+    loop {
+        if let Some(lock) = DataLock::take(data).map_err(StartError::Data)? {
+            return Ok(lock);
+        }
+        if tokio::time::Instant::now() >= until {
+            return Err(StartError::Running);
+        }
+        tokio::time::sleep(LOCK_PATIENCE / 100).await;
+    }
+}
+
 /// Why a relay did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -420,6 +443,9 @@ pub enum StartError {
     /// The directory of its files cannot be made.
     #[error("the data directory cannot be used")]
     Data(#[source] io::Error),
+    /// Another relay runs on these files, or its database is being replaced.
+    #[error("another relay runs on these files")]
+    Running,
     /// Its certificate authority cannot be used.
     #[error("the certificate authority cannot be used")]
     Authority(#[from] AuthorityError),
@@ -456,6 +482,7 @@ impl StartError {
         match self {
             Self::Config(_)
             | Self::Data(_)
+            | Self::Running
             | Self::Tls(_)
             | Self::Listen { .. }
             | Self::Admin { .. } => Remedy::FixSetup,

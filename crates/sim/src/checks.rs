@@ -45,6 +45,7 @@ impl World {
         self.check_left();
         self.check_evidence();
         self.check_quarantine();
+        self.check_clones();
     }
 
     /// I7: the relay's evidence verifies, and leaves no change without a receipt: none that was acknowledged
@@ -66,6 +67,26 @@ impl World {
             Err(error) => vec![format!("evidence: {error}")],
         };
         for violation in violations {
+            self.violate(violation);
+        }
+    }
+
+    /// The relay has on record which devices were copied: operators see them.
+    fn check_clones(&mut self) {
+        let Some(store) = &self.relay.store else {
+            return;
+        };
+        let mut unseen = Vec::new();
+        for (number, node) in self.nodes.iter().enumerate() {
+            let is_copied = self.nodes[..number]
+                .iter()
+                .any(|other| other.device == node.device);
+            let pairs = store.clones(Some(node.device));
+            if is_copied && pairs.expect("a living database can be read").is_empty() {
+                unseen.push(format!("nobody saw that device {number} is a copy"));
+            }
+        }
+        for violation in unseen {
             self.violate(violation);
         }
     }

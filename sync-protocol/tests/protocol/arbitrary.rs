@@ -147,13 +147,15 @@ fn welcomes() -> impl Strategy<Value = Frame> {
         any::<[u8; 16]>(),
         times(),
         vec(greetings, 0..6),
+        option::of(times()),
     )
-        .prop_map(|(version, incarnation, time, scopes)| {
+        .prop_map(|(version, incarnation, time, scopes, stable)| {
             Frame::Welcome(Welcome {
                 version,
                 incarnation: Incarnation::new(incarnation),
                 time,
                 scopes,
+                stable,
             })
         })
 }

@@ -14,7 +14,7 @@ use gridbeat_sync_protocol::{
     Ack, Applied, BatchMark, BatchStamp, BatchStatement, Compare, CompareDocument, Compared,
     ComparedDocument, Entry, FeedChange, Frame, Grant, Held, Hello, Noted, Notice, Push,
     PushChange, PushDocument, Reconcile, RemovalHash, RemovalProof, RemovalStatement, Removed,
-    ScopeGreeting, Signer, Verdict, Versions, decode, encode,
+    ScopeGreeting, Signer, Verdict, Versions, Welcome, decode, encode,
 };
 
 use crate::support::{close, digest, feed, greeting, hello, reason, scope, welcome};
@@ -76,6 +76,15 @@ fn file_of(name: &str) -> String {
     format!("{name}{version}.hex")
 }
 
+/// A welcome of version 2 with the relay's stable mark.
+fn stable(scopes: Vec<ScopeGreeting>) -> Welcome {
+    Welcome {
+        version: 2,
+        stable: Some(WallTime(1_789_999_000_000)),
+        ..welcome(scopes)
+    }
+}
+
 fn hello_vectors() -> Vec<(&'static str, Frame)> {
     let mut first = hello(&[]);
     first.incarnation = None;
@@ -99,8 +108,9 @@ fn hello_vectors() -> Vec<(&'static str, Frame)> {
         ("welcome", Frame::Welcome(welcome(greetings.clone()))),
         (
             "welcome-verbs",
-            Frame::Welcome(welcome(with_verbs(greetings))),
+            Frame::Welcome(welcome(with_verbs(greetings.clone()))),
         ),
+        ("welcome-stable.v2", Frame::Welcome(stable(greetings))),
         ("close", Frame::Close(close())),
     ]
 }

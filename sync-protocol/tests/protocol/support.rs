@@ -89,6 +89,7 @@ pub(crate) fn welcome(scopes: Vec<ScopeGreeting>) -> Welcome {
         incarnation: incarnation(9),
         time: WallTime(1_790_000_000_500),
         scopes,
+        stable: None,
     }
 }
 

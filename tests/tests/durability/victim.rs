@@ -80,6 +80,7 @@ pub(crate) fn meet_relay(device: &mut Device) -> Result<(), Remedy> {
             digest_agrees: true,
             verbs: None,
         }],
+        stable: None,
     };
     device.disconnected(now());
     let met = device

@@ -5,7 +5,7 @@ use gridbeat_sync_protocol::{Grant, Reason, Verdict};
 
 use super::push::PushedDocument;
 use super::work::Work;
-use super::{Link, OwnEntry, rebase};
+use super::{Link, OwnEntry, kept, rebase};
 use crate::LinkError;
 use crate::store::documents::{self, Loaded, Touched};
 use crate::store::scopes::{self, Membership, Placement};
@@ -33,6 +33,10 @@ pub(super) fn apply(
     // Acknowledgements come in any order: the chain goes on from the highest number.
     let chain = &mut work.book.batch;
     chain.acknowledged = push.batch.into_iter().chain(chain.acknowledged).max();
+    work.book.lower_stable(answer.received);
+    if kept::answered(work, link, number, answer.received, &answer.verdicts)? {
+        return Ok(());
+    }
     work.book.observe(answer.received, work.now);
     if let Some(id) = push.refused {
         refused::delete(work.tx, id)?;

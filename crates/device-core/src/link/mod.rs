@@ -5,6 +5,7 @@
 //! - `push`: what is sent next
 //! - `ack`, `rebase`: what became of it; a refusal and the intents behind it
 //! - `feed`: what others did
+//! - `kept`: what was kept aside, to a relay that lost it
 //! - `repair`: two sides that differ find out where
 //! - `leave`: what goes with a grant, and what is stated about it
 //!
@@ -13,6 +14,7 @@
 
 mod ack;
 mod feed;
+mod kept;
 mod leave;
 mod push;
 mod rebase;
@@ -111,6 +113,8 @@ pub(crate) struct Link {
     handed_over: i64,
     /// Whether the file was wiped after that.
     is_wiped: bool,
+    /// What was kept aside, on its way to a relay that may have lost it.
+    offering: kept::Offering,
 }
 
 /// Where one scope stands in a session.
@@ -192,6 +196,7 @@ impl Device {
             surrenders: false,
             handed_over: 0,
             is_wiped: false,
+            offering: kept::Offering::default(),
         });
         self.send_waiting(now);
         self.show(now);
@@ -431,7 +436,8 @@ impl Device {
             wall: now.wall,
         };
         let db = self.store.reader();
-        let mut result = push::fill(db, &mut self.book, &pusher, &mut link);
+        let mut result = push::fill(db, &mut self.book, &pusher, &mut link)
+            .and_then(|()| kept::fill(db, &mut self.book, &pusher, &mut link));
         if result.is_ok() && link.surrenders {
             result = leave::surrender(db, &mut self.book, &pusher, &self.kinds, &mut link);
         }

@@ -5,7 +5,7 @@ use gridbeat_sync_protocol::{Grant, ScopeGreeting, Welcome};
 use super::work::Work;
 use super::{Link, ScopeLink, leave};
 use crate::LinkError;
-use crate::store::scopes;
+use crate::store::{kept, scopes};
 
 /// Takes the greeting in.
 pub(super) fn apply(
@@ -18,6 +18,11 @@ pub(super) fn apply(
     work.book.relay_offset_ms = Some(welcome.time.millis().saturating_sub(ours));
     work.book.relay_time = Some((work.now.monotonic, welcome.time));
     work.book.observe(welcome.time, work.now);
+    work.book.stable = welcome.stable;
+    if let Some(stable) = welcome.stable {
+        kept::pass(work.tx, welcome.incarnation, stable)?;
+    }
+    kept::trim(work.tx, work.now.wall)?;
     let known = work.book.incarnation;
     let is_other_life = known.is_some_and(|life| life != welcome.incarnation);
     for greeting in &welcome.scopes {

@@ -12,7 +12,7 @@ use crate::book::Book;
 use crate::store::documents::{self, Loaded};
 use crate::store::outbox::{self, Waiting};
 use crate::store::scopes::{self, Membership, Placement};
-use crate::store::{log, sql};
+use crate::store::{kept, log, sql};
 use crate::{Counters, StorageError};
 
 /// One transaction: what it may use, and what memory will be when it is committed.
@@ -193,8 +193,8 @@ impl Work<'_> {
 
     /// Removes a document that has just left some scopes, if it is in no other.
     ///
-    /// The one place where a document goes that the relay has had. Whoever has to keep of it what the relay
-    /// has called durable and may still lose puts that aside here.
+    /// The one place where a document goes that the relay has had. Own changes that may not be in a backup of the
+    /// relay's are kept aside.
     pub(super) fn let_go(
         &mut self,
         document: (i64, DocumentId),
@@ -203,7 +203,12 @@ impl Work<'_> {
         if !scopes::placements(self.tx, document.0)?.is_empty() {
             return Ok(());
         }
-        documents::delete(self.tx, document.0)?;
+        let (id, stable, now) = (document.0, self.book.stable, self.now.wall);
+        let from = left.last().and_then(|scope| self.book.scope(*scope));
+        if let (Some((name, _)), Some(life)) = (from, self.book.incarnation) {
+            kept::keep(self.tx, id, name, life, stable, now)?;
+        }
+        documents::delete(self.tx, id)?;
         self.changed.insert(document.1);
         for scope in left {
             if let Some(left) = self

@@ -1,6 +1,6 @@
 //! What the file knows as a whole, each under a key.
 
-use gridbeat_base::{DeviceId, Hlc, Incarnation, Install};
+use gridbeat_base::{DeviceId, Hlc, Incarnation, Install, WallTime};
 use gridbeat_sync_protocol::BatchMark;
 use rusqlite::types::{FromSql, ToSql};
 use rusqlite::{Connection, params};
@@ -14,6 +14,7 @@ const INCARNATION: &str = "incarnation";
 const HLC: &str = "hlc";
 const RELAY_OFFSET: &str = "relay_offset_ms";
 const BATCH: &str = "batch";
+const STABLE: &str = "stable_ms";
 
 /// Where the device's own chain of signed batches stands.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -33,6 +34,7 @@ pub(crate) struct Meta {
     pub(crate) hlc: Hlc,
     pub(crate) relay_offset_ms: Option<i64>,
     pub(crate) batch: BatchChain,
+    pub(crate) stable: Option<WallTime>,
 }
 
 /// Reads everything.
@@ -49,6 +51,7 @@ pub(crate) fn load(db: &Connection) -> Result<Meta, StorageError> {
             Some(bytes) => BatchChain::read(&bytes).ok_or_else(|| sql::impossible("meta.batch"))?,
             None => BatchChain::default(),
         },
+        stable: value(db, STABLE)?.map(WallTime),
     })
 }
 
@@ -75,6 +78,14 @@ pub(crate) fn put_hlc(db: &Connection, hlc: Hlc) -> Result<(), StorageError> {
 /// Keeps the relay's clock minus ours.
 pub(crate) fn put_relay_offset(db: &Connection, offset_ms: i64) -> Result<(), StorageError> {
     put(db, RELAY_OFFSET, offset_ms)
+}
+
+/// Keeps the relay's stable mark, or forgets it.
+pub(crate) fn put_stable(db: &Connection, stable: Option<WallTime>) -> Result<(), StorageError> {
+    match stable {
+        Some(stable) => put(db, STABLE, stable.millis()),
+        None => sql::execute(db, "DELETE FROM meta WHERE key = ?1", [STABLE]).map(drop),
+    }
 }
 
 /// Keeps where the chain of batches stands.

@@ -2,8 +2,8 @@
 //!
 //! - `file`, `cipher`, `lock`, `schema`: opening; encryption; who else may not; the tables
 //! - `wipe`: the way off the disk
-//! - `meta`, `scopes`, `documents`, `log`, `records`, `outbox`, `refused`, `removals`, `blobs`: the tables'
-//!   statements
+//! - `meta`, `scopes`, `documents`, `log`, `records`, `outbox`, `refused`, `removals`, `kept`, `blobs`: the
+//!   tables' statements
 //! - `sql`: between our types and SQLite's
 //!
 //! All writing goes through [`Store::write`], one transaction a call. Not here: what is written when.
@@ -12,6 +12,7 @@ pub(crate) mod blobs;
 mod cipher;
 pub(crate) mod documents;
 mod file;
+pub(crate) mod kept;
 mod lock;
 pub(crate) mod log;
 pub(crate) mod meta;

@@ -11,14 +11,14 @@ use crate::StorageError;
 pub(crate) const APPLICATION_ID: u32 = 0x4772_6442;
 
 /// The latest format this program knows; stands in the header as `user_version`.
-pub(crate) const FORMAT: u32 = 4;
+pub(crate) const FORMAT: u32 = 5;
 
 /// How many numbers each document has for its changes, as a power of two: two hundred times as many as
 /// a document may have changes, for numbers are never used twice.
 pub(crate) const CHANGE_NUMBER_BITS: u32 = 20;
 
 /// `MIGRATIONS[n]` brings a file from format n to format n + 1.
-const MIGRATIONS: [&str; FORMAT as usize] = [FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_4];
+const MIGRATIONS: [&str; FORMAT as usize] = [FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_4, FORMAT_5];
 
 // The log is clustered: a change's id is its document's id × 2^20 + its number there, so a document's
 // changes lie side by side and need no index. Heads are 32-byte hashes, sorted, end to end.
@@ -153,6 +153,25 @@ CREATE TABLE removal (
 
 // What the relay last said the device may do, to the verb; NULL where it did not say.
 const FORMAT_4: &str = "ALTER TABLE scope ADD COLUMN verbs INTEGER;";
+
+// Own changes of documents that left, until the relay's stable mark has passed them (`kept`).
+const FORMAT_5: &str = "
+CREATE TABLE kept (
+    id          INTEGER PRIMARY KEY,
+    scope       TEXT NOT NULL,
+    document    BLOB NOT NULL,
+    kind        TEXT NOT NULL,
+    schema      INTEGER NOT NULL,
+    hash        BLOB NOT NULL UNIQUE,
+    author      BLOB NOT NULL,
+    received    INTEGER NOT NULL,            -- relay's time, ms, in the life of its database
+    incarnation BLOB NOT NULL,               -- that life
+    since       INTEGER NOT NULL,            -- when the document left, ms
+    wall        INTEGER,
+    intent      BLOB,
+    bytes       BLOB NOT NULL
+) STRICT;
+";
 
 /// Brings the file to the latest format. The caller has checked that it is not a later one.
 pub(crate) fn migrate(connection: &mut Connection) -> Result<(), StorageError> {

@@ -437,6 +437,7 @@ fn the_relays_clock_is_measured_and_kept() {
             digest_agrees: true,
             verbs: None,
         }],
+        stable: None,
     });
     world.devices[0].handle_frame(at(0), welcome).unwrap();
     assert_eq!(world.devices[0].relay_offset_ms(), Some(3_600_000));

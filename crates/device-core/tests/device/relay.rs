@@ -50,6 +50,8 @@ pub(crate) struct Relay {
     pub(crate) grants: BTreeMap<Scope, Grant>,
     /// What it tells of a scope to the verb.
     pub(crate) verbs: BTreeMap<Scope, Verbs>,
+    /// What it says is in a backup.
+    pub(crate) stable: Option<WallTime>,
     /// Entries a feed frame may have.
     pub(crate) entries_max: usize,
     documents: BTreeMap<DocumentId, Kept>,
@@ -72,6 +74,7 @@ impl Relay {
             incarnation: Incarnation::from_bytes([life; 16]),
             grants: BTreeMap::from([(scope("grid"), Grant::Write)]),
             verbs: BTreeMap::new(),
+            stable: None,
             entries_max: 7,
             documents: BTreeMap::new(),
             feeds: BTreeMap::new(),
@@ -268,6 +271,7 @@ impl Relay {
             incarnation: self.incarnation,
             time: now,
             scopes,
+            stable: self.stable,
         };
         self.send(session, Frame::Welcome(welcome));
     }

@@ -37,6 +37,7 @@ pub(super) fn change(number: u8) -> NewChange {
         bytes: vec![number; 100],
         author: device(1),
         brought_by: device(2),
+        recovered: false,
     }
 }
 

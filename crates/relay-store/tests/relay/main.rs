@@ -13,6 +13,7 @@ mod haste;
 mod leaving;
 mod note;
 mod quarantine;
+mod recovery;
 mod repair;
 mod storm;
 mod trouble;

@@ -106,7 +106,7 @@ fn what_another_brings_back_is_judged_by_all_its_author_ever_held() {
     assert_eq!(said, "report_not_granted");
     world
         .store
-        .new_incarnation(&mut Random::from_number(5))
+        .new_incarnation(gridbeat_base::WallTime(1), &mut Random::from_number(5))
         .unwrap();
     world.restart();
     finder.connect(&mut world);

@@ -11,7 +11,6 @@ use std::process::{Child, Command};
 
 use anyhow::ensure;
 use gridbeat_base::Random;
-use serde_json::json;
 
 use super::{DEVICES, Figures, World, start_relay, start_relay_by};
 
@@ -69,7 +68,6 @@ pub fn strike(
         let log = folder.path().join(format!("strace-{nth}.log"));
         world.stop_relay()?;
         world.relay = start_struck(program, folder.path(), &log, call, blow, nth)?;
-        world.all_at_once()?;
         if !world.wait_for(blow, &log)? {
             // What it did not meet in a whole life is behind the last call.
             break;
@@ -78,7 +76,6 @@ pub fn strike(
     }
     world.stop_relay()?;
     world.relay = start_relay(program, folder.path())?.0;
-    world.all_at_once()?;
     let history = world.finish()?;
     Ok(BlowFigures { met, history })
 }
@@ -135,7 +132,6 @@ pub fn fill(program: &Path, cycles: u32, seed: u64) -> anyhow::Result<Option<Blo
         }
         met += u32::from(world.full > Some(before));
         fs::remove_file(ballast)?;
-        world.all_at_once()?;
         for number in 0..DEVICES {
             world.check_device(number)?;
         }
@@ -188,14 +184,6 @@ impl World {
     fn meet_all(&mut self) -> anyhow::Result<()> {
         while self.met.len() < DEVICES {
             self.hear(true)?;
-        }
-        Ok(())
-    }
-
-    /// Tells every device to look for the relay now.
-    fn all_at_once(&mut self) -> anyhow::Result<()> {
-        for device in &mut self.devices {
-            device.ask(&json!({ "do": "network_changed" }))?;
         }
         Ok(())
     }

@@ -118,7 +118,9 @@ fn copy(plain: &Path, fresh: &Path, key: &DatabaseKey) -> Result<(), OpenError> 
         })
         .map_err(StorageError::from)?;
     let export = || -> Result<(), rusqlite::Error> {
-        connection.execute_batch("PRAGMA fresh.synchronous = FULL;")?;
+        // Nothing of it counts before it is whole, flushed as a whole, and in its place.
+        connection
+            .execute_batch("PRAGMA fresh.journal_mode = OFF; PRAGMA fresh.synchronous = OFF;")?;
         connection.query_row("SELECT sqlcipher_export('fresh')", [], |_| Ok(()))?;
         let format: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         connection.pragma_update(Some("fresh"), "user_version", format)?;

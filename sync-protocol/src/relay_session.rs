@@ -12,6 +12,8 @@
 //!
 //! The session holds the device to the rules and the windows. It trusts its caller: an answer that does
 //! not fit is a bug, and panics. Rules: `PROTOCOL.md`, 3 and 4. Not here: bytes, rights, storage.
+//!
+//! long because one state answers every frame of the device, and its parts make sense together only.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -74,8 +74,10 @@ fn what_waited_is_admitted_until_the_window_ends_or_the_removal_is_stated() {
             let statement = statement(&device, Some(&east)).to_bytes();
             let removed = Removed::new(statement, None);
             world.deliver(device.session, Frame::Removed(removed.clone()));
+            world.pump();
             device.take(&mut world);
             world.deliver(device.session, Frame::Removed(removed));
+            world.pump();
             device.take(&mut world);
             assert_eq!(device.noted.len(), 2, "what comes again is answered again");
             assert_eq!(world.store.removals(device.id).unwrap().len(), 1);
@@ -128,6 +130,7 @@ fn a_revoked_device_is_let_in_to_hand_over_and_gets_nothing_else() {
         device.session,
         Frame::Removed(Removed::new(statement, None)),
     );
+    world.pump();
     device.take(&mut world);
     assert_eq!(device.noted.len(), 1);
     assert_eq!(world.closed_with(device.session), ("device_revoked", 3600));

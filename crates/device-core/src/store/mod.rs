@@ -42,6 +42,7 @@ const WIPE: &str = "
 DELETE FROM outbox;
 DELETE FROM placement;
 DELETE FROM refused;
+DELETE FROM kept;
 DELETE FROM blob;
 DELETE FROM change;
 DELETE FROM record;

@@ -465,13 +465,13 @@ fn read_close(from: &mut Reader<'_>) -> Result<Close, DecodeError> {
     })
 }
 
-fn write_reason(out: &mut Writer, reason: &Reason) {
+pub(crate) fn write_reason(out: &mut Writer, reason: &Reason) {
     out.array(3).text(cut(&reason.code, REASON_CODE_BYTES_MAX));
     out.text(cut(&reason.en, REASON_TEXT_BYTES_MAX));
     out.text(cut(&reason.zh, REASON_TEXT_BYTES_MAX));
 }
 
-fn read_reason(from: &mut Reader<'_>) -> Result<Reason, DecodeError> {
+pub(crate) fn read_reason(from: &mut Reader<'_>) -> Result<Reason, DecodeError> {
     from.record(3, |from| {
         Ok(Reason {
             code: from

@@ -7,6 +7,7 @@
 //! - `reader`: frames on a stream that carries many
 //! - `device_session`, `device_scope`: the device's end of a session
 //! - `relay_session`, `relay_pushes`, `relay_scope`, `runs`: the relay's end
+//! - `enrol`, `invitation`: how a device comes to be known, and what it is asked in by
 //! - `reconcile`: how two sides find which documents differ
 //! - [`limits`], `weight`: every limit, and what counts against it
 //! - `version`: versions of the protocol
@@ -23,8 +24,10 @@ mod body;
 mod codec;
 mod device_scope;
 mod device_session;
+mod enrol;
 mod error;
 mod frame;
+mod invitation;
 mod key;
 mod leave;
 pub mod limits;
@@ -46,12 +49,17 @@ pub use batch::{
 };
 pub use codec::{decode, encode};
 pub use device_session::{DeviceInput, DeviceOutput, DeviceSession};
+pub use enrol::{
+    ENROL_ALPN, EnrolAnswer, EnrolCode, EnrolRefusal, EnrolRequest, Fingerprint, FingerprintError,
+    Issued, KeyRequest, Redeem,
+};
 pub use error::{CloseReason, DecodeError, SessionError};
 pub use frame::{
     Ack, Applied, Close, Compare, CompareDocument, Compared, ComparedDocument, Entry, Feed,
     FeedChange, Frame, FrameKind, Grant, Held, Hello, Push, PushChange, PushDocument, Reason,
     Reconcile, ScopeGreeting, ScopeMark, Verdict, Versions, Welcome,
 };
+pub use invitation::{Invitation, InvitationError, Pin};
 pub use key::{PublicKey, SIGNATURE_BYTES, SUITE, Signature, Signer};
 pub use leave::{Noted, Notice, RemovalHash, RemovalProof, RemovalStatement, Removed};
 pub use misbehaved::{DeviceMisbehaved, RelayMisbehaved};

@@ -111,5 +111,36 @@ pub const COMPARE_CHANGES_MAX: usize = 6_000;
 /// Largest statement of a removal, in bytes: twice what the longest scope and the largest numbers take.
 pub const REMOVAL_BYTES_MAX: usize = 512;
 
+/// Largest request to enrol or to renew, in bytes, from somebody nobody knows: what the fields take (204),
+/// and as much again for those of later versions.
+pub const ENROL_REQUEST_BYTES_MAX: usize = 512;
+
+/// Largest answer to one, in bytes: five of the largest certificates and the rest, rounded up.
+pub const ENROL_ANSWER_BYTES_MAX: usize = 16 * 1024;
+
+/// Longest certificate (X.509, DER) in an answer, in bytes. Ours have 300 to 500; one with an RSA key of
+/// 4,096 bits has 1,500.
+pub const CERTIFICATE_BYTES_MAX: usize = 2_048;
+
+/// Most certificates a device must show: its own and two between it and what the relay trusts.
+pub const CERTIFICATES_MAX: usize = 3;
+
+/// Most roots a relay is known by: the present and the next.
+pub const PINS_MAX: usize = 2;
+
+/// Longest name in a relay's certificate, in bytes: the longest of DNS.
+pub const SERVER_NAME_BYTES_MAX: usize = 253;
+
+/// Longest name a device gives itself, in bytes: one line of a list.
+pub const DEVICE_NAME_BYTES_MAX: usize = 64;
+
+/// Longest text of an invitation, in bytes: its QR code then has at most 57 modules a side (version 10,
+/// with 15 % of it in excess), which every phone's camera reads from a screen.
+pub const INVITATION_BYTES_MAX: usize = 300;
+
+/// Longest address and server name of a relay together, in bytes: what [`INVITATION_BYTES_MAX`] leaves
+/// beside two pins, the code and the check.
+pub const INVITATION_NAMES_BYTES_MAX: usize = 88;
+
 /// Bytes of a frame beside its pack, at most: a scope's name, numbers, a digest. Rounded up.
 const FRAME_HEAD_BYTES: usize = 1024;

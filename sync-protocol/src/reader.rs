@@ -4,7 +4,9 @@
 //! (`PROTOCOL.md`, 6.2). Not here: what the frames mean, and the stream itself.
 
 use crate::DecodeError;
-use crate::limits::{DOCUMENT_FRAME_BYTES_MAX, FRAME_BYTES_MAX};
+use crate::limits::{
+    DOCUMENT_FRAME_BYTES_MAX, ENROL_ANSWER_BYTES_MAX, ENROL_REQUEST_BYTES_MAX, FRAME_BYTES_MAX,
+};
 
 /// Bytes of the length before each frame.
 const PREFIX_BYTES: usize = 4;
@@ -30,6 +32,16 @@ impl FrameReader {
     /// Reads what a device sends.
     pub const fn for_relay() -> Self {
         Self::new(FRAME_BYTES_MAX)
+    }
+
+    /// Reads what anybody sends who wants to enrol.
+    pub const fn for_enrol_request() -> Self {
+        Self::new(ENROL_REQUEST_BYTES_MAX)
+    }
+
+    /// Reads what a relay answers to that.
+    pub const fn for_enrol_answer() -> Self {
+        Self::new(ENROL_ANSWER_BYTES_MAX)
     }
 
     const fn new(bytes_max: usize) -> Self {

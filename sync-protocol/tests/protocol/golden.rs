@@ -20,7 +20,7 @@ use gridbeat_sync_protocol::{
 use crate::support::{close, digest, feed, greeting, hello, reason, scope, welcome};
 
 /// Bytes that zstd does not make smaller, so that it is not called on.
-fn bytes<const N: usize>(n: u8) -> [u8; N] {
+pub(crate) fn bytes<const N: usize>(n: u8) -> [u8; N] {
     Random::from_number(u64::from(n)).bytes()
 }
 
@@ -61,7 +61,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors")
 }
 
-fn read(name: &str) -> Vec<u8> {
+pub(crate) fn read(name: &str) -> Vec<u8> {
     let path = folder().join(file_of(name));
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
     let lines = text.lines().filter(|line| !line.starts_with('#'));
@@ -348,9 +348,10 @@ fn golden_frames_are_made_as_ever() {
 
 #[test]
 fn every_golden_frame_is_checked() {
-    let names: BTreeSet<String> = vectors()
-        .into_iter()
-        .map(|(name, _)| file_of(name))
+    let frames = vectors().into_iter().map(|(name, _)| name);
+    let names: BTreeSet<String> = frames
+        .chain(crate::enrol::vector_names())
+        .map(file_of)
         .collect();
     let files: BTreeSet<String> = fs::read_dir(folder())
         .unwrap()

@@ -7,6 +7,7 @@
 mod arbitrary;
 mod device_rules;
 mod disorder;
+mod enrol;
 mod frames;
 mod golden;
 mod hostile;

@@ -418,11 +418,13 @@ pub enum EnrolRefusal {
     KeyReplaced,
     /// Its lease ended too long ago.
     TooLate,
+    /// The relay has trouble of its own: its disk, or its authority. Trying again may help.
+    RelayUnable,
 }
 
 impl EnrolRefusal {
     /// All there are.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::CodeNotGood,
         Self::NotApproved,
         Self::TooManyAttempts,
@@ -431,6 +433,7 @@ impl EnrolRefusal {
         Self::DeviceRevoked,
         Self::KeyReplaced,
         Self::TooLate,
+        Self::RelayUnable,
     ];
 
     /// Returns the one that a reason's code stands for; `None` for one of a later version.
@@ -450,6 +453,7 @@ impl EnrolRefusal {
             Self::DeviceRevoked => "device_revoked",
             Self::KeyReplaced => "key_replaced",
             Self::TooLate => "too_late",
+            Self::RelayUnable => "relay_unable",
         }
     }
 
@@ -487,6 +491,10 @@ impl EnrolRefusal {
             Self::TooLate => (
                 "The certificate ended too long ago to be renewed. Enrol the device anew.",
                 "证书过期太久，无法续期，请重新注册设备",
+            ),
+            Self::RelayUnable => (
+                "The relay cannot do this now. Trying again by itself; tell the operator if it lasts.",
+                "服务器暂时无法处理，将自动重试；如持续出现请联系管理员",
             ),
         };
         Reason {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use gridbeat_base::{DeviceId, DocumentId, Position, Scope, Verbs};
+use gridbeat_relay::Fingerprint;
 use jiff::civil::Date;
 
 use crate::output::EXIT_CODES;
@@ -31,6 +32,8 @@ pub(crate) enum Verb {
     Device(Box<DeviceArgs>),
     /// Say what devices may do at a relay, and where.
     Grant(GrantArgs),
+    /// Ask a device in, see who came, let it in.
+    Enrol(EnrolmentArgs),
     /// Play a day of patrol over bad links, kill what can be killed, and compare every copy.
     Demo(Box<DemoArgs>),
     /// Run seeded storms over the real cores and real files, each twice, and check every promise.
@@ -128,6 +131,15 @@ pub(crate) enum RelayVerb {
         /// The TCP address of health and metrics; on the loopback.
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4748")]
         admin: SocketAddr,
+    },
+    /// Make another issuing certificate, before the present one ends. Restart the relay behind it.
+    RenewIssuer {
+        /// Where the relay is.
+        #[command(flatten)]
+        place: RelayPlace,
+        /// The folder of the root [default: where relay init made it].
+        #[arg(long, value_name = "FOLDER")]
+        root: Option<PathBuf>,
     },
     /// Enrol a device and write the bundle that reaches this relay. The bundle holds its key.
     Issue {
@@ -289,6 +301,84 @@ pub(crate) enum GrantVerb {
         #[arg(short, long, value_enum, default_value_t = Form::Text)]
         output: Form,
     },
+}
+
+/// `gridbeat enrol`.
+#[derive(Debug, Args)]
+pub(crate) struct EnrolmentArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: EnrolmentVerb,
+}
+
+/// What to do about devices that are to be enrolled.
+#[derive(Debug, Subcommand)]
+pub(crate) enum EnrolmentVerb {
+    /// Ask a device in: show an invitation that is good once, for a quarter of an hour.
+    Create(CreateArgs),
+    /// List invitations, the latest first: who came by them, with which fingerprint.
+    List {
+        /// Where the relay is.
+        #[command(flatten)]
+        place: RelayPlace,
+        /// In which form to answer.
+        #[arg(short, long, value_enum, default_value_t = Form::Text)]
+        output: Form,
+    },
+    /// Let in the device that waits by an invitation.
+    Approve {
+        /// Who, and why.
+        #[command(flatten)]
+        hand: Hand,
+        /// The invitation's number.
+        id: u64,
+        /// The six digits that the device shows; another's are refused.
+        #[arg(long, value_name = "DIGITS")]
+        fingerprint: Option<Fingerprint>,
+    },
+    /// Take an invitation back, or refuse the device that waits by it.
+    Cancel {
+        /// Who, and why.
+        #[command(flatten)]
+        hand: Hand,
+        /// The invitation's number.
+        id: u64,
+    },
+}
+
+/// Whom to ask in.
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    /// Who, and why.
+    #[command(flatten)]
+    pub(crate) hand: Hand,
+    /// A scope it will be granted; may be repeated.
+    #[arg(long, value_name = "SCOPE", required = true)]
+    pub(crate) scope: Vec<Scope>,
+    /// The role it will have there: see `gridbeat grant roles`.
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) role: Option<String>,
+    /// What it may do there, if not what the role says: read,report,edit,check,dispatch,close,administer.
+    #[arg(long, value_name = "VERBS")]
+    pub(crate) verbs: Option<Verbs>,
+    /// What people will call the device.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: String,
+    /// The relay's address as the device reaches it: host:port.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) relay: String,
+    /// Let the first in who shows the invitation, without a look at its fingerprint.
+    #[arg(long)]
+    pub(crate) auto_approve: bool,
+    /// Write the QR code as PNG.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) png: Option<PathBuf>,
+    /// Write the QR code as SVG.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+    /// In which form to answer.
+    #[arg(short, long, value_enum, default_value_t = Form::Text)]
+    pub(crate) output: Form,
 }
 
 /// `gridbeat device`.

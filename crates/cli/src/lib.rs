@@ -12,10 +12,12 @@ pub mod bench;
 mod config;
 mod demo;
 mod device;
+mod enrol;
 mod import;
 pub mod input;
 mod office;
 mod output;
+mod qr;
 mod quarantine;
 mod recovery;
 mod relay;
@@ -39,6 +41,7 @@ pub fn run() -> ExitCode {
         Verb::Relay(args) => relay::run(args),
         Verb::Device(args) => device::run(*args),
         Verb::Grant(args) => office::grant(args),
+        Verb::Enrol(args) => enrol::run(args),
         Verb::Demo(args) => demo::run(&args),
         Verb::Sim(args) => sim::run(&args),
         Verb::Bench(args) => bench::run(args).map(|()| Ending::Good),

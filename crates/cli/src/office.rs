@@ -138,12 +138,12 @@ pub(crate) fn grant(args: GrantArgs) -> anyhow::Result<Ending> {
     }
 }
 
-fn open(place: &RelayPlace) -> anyhow::Result<Operator> {
+pub(crate) fn open(place: &RelayPlace) -> anyhow::Result<Operator> {
     Ok(Operator::open(&crate::relay::read(&place.config)?)?)
 }
 
 /// Opens the relay's files for somebody who acts.
-fn act(hand: &Hand) -> anyhow::Result<Operator> {
+pub(crate) fn act(hand: &Hand) -> anyhow::Result<Operator> {
     let who = hand.who.clone().map_or_else(logged_in, Ok)?;
     let by = By::new(&who, &hand.why).map_err(|error| Ending::input(&error.to_string()))?;
     let mut operator = open(&hand.place)?;
@@ -187,7 +187,7 @@ fn check_name(what: &str, name: &str) -> anyhow::Result<()> {
 }
 
 /// Returns what a role or verbs, or verbs under a role's name, grant.
-fn granted(role: Option<&str>, verbs: Option<Verbs>) -> anyhow::Result<Granted> {
+pub(crate) fn granted(role: Option<&str>, verbs: Option<Verbs>) -> anyhow::Result<Granted> {
     let known = role.and_then(Role::find);
     let verbs = match (verbs, known, role) {
         (Some(verbs), ..) => verbs,

@@ -4,7 +4,7 @@
 //! within seconds. Not here: serving (`gridbeat-relay`), what records mean (`gridbeat-domain`).
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use gridbeat_base::{DeviceId, Scope, Verbs, WallTime};
@@ -45,8 +45,14 @@ pub(crate) fn run(args: RelayArgs) -> anyhow::Result<Ending> {
                 "made {}; start it with gridbeat relay run",
                 place.config.display()
             ))?;
+            print(&format!(
+                "the key of its root is in {}: move that folder off this machine, and keep it; the relay \
+                 does not need it, gridbeat relay renew-issuer does within two years",
+                read(&place.config)?.root().display()
+            ))?;
             Ok(Ending::Good)
         }
+        RelayVerb::RenewIssuer { place, root } => renew_issuer(&place.config, root),
         RelayVerb::Issue {
             place,
             device_name,
@@ -116,6 +122,21 @@ pub(crate) fn init(path: &Path, listen: SocketAddr, admin: SocketAddr) -> anyhow
         .with_context(|| format!("{} could not be written", path.display()))?;
     Operator::open(&read(path)?)?;
     Ok(())
+}
+
+/// Makes another issuing certificate.
+fn renew_issuer(path: &Path, root: Option<PathBuf>) -> anyhow::Result<Ending> {
+    let config = read(path)?;
+    let mut operator = Operator::open(&config)?;
+    let now = Clock::start().now().wall;
+    let root = root.unwrap_or_else(|| config.root());
+    let authority = operator.authority();
+    authority.renew_issuer(&root, now, &mut random_from_system())?;
+    print(&format!(
+        "the relay has another issuing certificate, until {}: restart it, and devices notice nothing",
+        iso(authority.issuer_ends())
+    ))?;
+    Ok(Ending::Good)
 }
 
 /// Enrols a device and makes its bundle.

@@ -11,8 +11,8 @@ use gridbeat_base::{Now, Scope, Verbs};
 use gridbeat_sync_protocol::{Grant, Hello, ScopeGreeting, ScopeMark, limits::SCOPES_MAX};
 
 use crate::reasons::{
-    DEVICE_KEY_MISSING, DEVICE_REVOKED, DEVICE_UNKNOWN, GRANTS_CHANGED, RETRY_AFTER_DENIED,
-    STORAGE_FAILED, Why,
+    DEVICE_KEY_MISSING, DEVICE_KEY_REPLACED, DEVICE_REVOKED, DEVICE_UNKNOWN, GRANTS_CHANGED,
+    RETRY_AFTER_DENIED, STORAGE_FAILED, Why,
 };
 use crate::relay::{Relay, Waiting};
 use crate::{Answer, Greeting, Output, Rights, ScopePosition, SessionId, StoreFault, Task};
@@ -145,9 +145,13 @@ impl Relay {
             }
         };
         let session = self.sessions.get(&id)?;
-        let forgot_key = greeting.signs && !session.signs;
-        let why = denial(&greeting.rights).or_else(|| forgot_key.then_some(DEVICE_KEY_MISSING));
-        if let Some(surrender) = greeting.surrender.filter(|_| !forgot_key)
+        let forgot_key = greeting.signs && session.key.is_none();
+        let shown = session.key.map(|key| *key.bytes());
+        let other_key = greeting.leased.is_some() && shown != greeting.leased;
+        let why = denial(&greeting.rights)
+            .or_else(|| forgot_key.then_some(DEVICE_KEY_MISSING))
+            .or_else(|| other_key.then_some(DEVICE_KEY_REPLACED));
+        if let Some(surrender) = greeting.surrender.filter(|_| !forgot_key && !other_key)
             && session.protocol.speaks_of_leaving()
         {
             self.take_surrender(now, id, surrender);

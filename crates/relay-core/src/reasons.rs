@@ -101,6 +101,11 @@ pub(crate) const DEVICE_KEY_MISSING: Why = Why::new(
     "this device signs what it sends, but its certificate has no signing key; please enrol it again",
     "本设备应对上传内容签名，但其证书没有签名密钥，请重新登记设备",
 );
+pub(crate) const DEVICE_KEY_REPLACED: Why = Why::new(
+    "device_key_replaced",
+    "this device's certificate is for a key that is not its present one; please enrol it again",
+    "本设备证书所用密钥不是当前密钥，请重新登记设备",
+);
 pub(crate) const QUARANTINE_FULL: Why = Why::new(
     "quarantine_full",
     "the relay has no room for more of what this device hands over; nothing is lost on it, and the operator \

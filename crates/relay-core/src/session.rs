@@ -16,8 +16,8 @@ pub struct SessionId(pub u64);
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) device: DeviceId,
-    /// Whether the device's certificate has a signing key.
-    pub(crate) signs: bool,
+    /// The signing key in the device's certificate.
+    pub(crate) key: Option<PublicKey>,
     pub(crate) protocol: RelaySession,
     /// The installation that greeted.
     pub(crate) install: Option<Install>,
@@ -80,7 +80,7 @@ impl Session {
     pub(crate) fn new(now: Monotonic, device: DeviceId, key: Option<PublicKey>) -> Self {
         Self {
             device,
-            signs: key.is_some(),
+            key,
             protocol: RelaySession::new(now, device, key),
             install: None,
             clock_offset_ms: 0,

@@ -211,6 +211,8 @@ pub struct Greeting {
     pub rights: Rights,
     /// Whether the device has a signing key on record.
     pub signs: bool,
+    /// The key of its present lease; `None` if it was issued none here.
+    pub leased: Option<[u8; 32]>,
     /// Each scope the device named, in that order, then each other one it is granted.
     pub scopes: Vec<ScopePosition>,
     /// The grants of the scopes it named that have ended.

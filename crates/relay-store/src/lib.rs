@@ -4,6 +4,7 @@
 //! - [`Registry`]: the devices a relay knows, and what they may do
 //! - [`SqliteStore`], [`SqliteReader`]: both in one SQLite file
 //! - [`By`], [`Operation`]: who did what at the relay, and why
+//! - [`InvitationRow`], [`Standing`], [`LeaseRow`], [`Renewal`]: who is asked in, who came, what was issued
 //! - [`Archive`], [`AuditReport`]: what verifies the evidence in such a file
 //! - [`conformance`]: what any backend must do, as assertions
 
@@ -13,8 +14,10 @@ mod clones;
 mod commit;
 pub mod conformance;
 mod console;
+mod enrolment;
 mod error;
 mod evidence;
+mod invitation;
 mod leaving;
 mod lineage;
 mod lives;
@@ -35,7 +38,12 @@ pub use audit::{
 pub use backup::{Backup, BackupError, Restored};
 pub use clones::{CLONE_PAIRS_MAX, CloneRow};
 pub use console::{RecordFilter, ScopeRow};
+pub use enrolment::Approval;
 pub use error::OpenError;
+pub use invitation::{
+    FINGERPRINT_TRIES_MAX, INVITATION_LIFETIME, InvitationRow, LEASE_GRACE, LeaseRow,
+    REQUEST_LIFETIME, Renewal, RequestRow, Standing,
+};
 pub use leaving::RemovalRow;
 pub use lives::{BroughtBack, BroughtBy, Life};
 pub use operation::{By, ByError, Operation, WHO_BYTES_MAX, WHY_BYTES_MAX};

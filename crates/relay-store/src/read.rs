@@ -12,6 +12,7 @@ use gridbeat_relay_core::{
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::commit::{ATTACH, CHANGE, DETACH};
+use crate::enrolment;
 use crate::error::{damaged, fault};
 use crate::lineage::Lineage;
 use crate::value::{
@@ -113,6 +114,7 @@ fn greet(
         },
         rights,
         signs: evidence::has_key(connection, device)?,
+        leased: enrolment::latest_lease(connection, device)?.map(|lease| *lease.key.bytes()),
         scopes,
         stable: lives::stable(connection)?,
     })

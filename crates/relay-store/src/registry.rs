@@ -22,7 +22,7 @@ pub struct Granted {
 
 impl Granted {
     /// Returns the grant in a scope as the operators' log has it.
-    fn in_words(&self, scope: &Scope) -> String {
+    pub(crate) fn in_words(&self, scope: &Scope) -> String {
         format!("scope={scope} role={} verbs={}", self.role, self.verbs)
     }
 }
@@ -245,7 +245,7 @@ impl SqliteStore {
     }
 }
 
-fn put_device(
+pub(crate) fn put_device(
     tx: &Transaction<'_>,
     device: DeviceId,
     name: &str,
@@ -320,7 +320,7 @@ fn put_grant(
     Ok(())
 }
 
-fn raise_rights_version(tx: &Transaction<'_>, now: WallTime) -> Result<(), StoreFault> {
+pub(crate) fn raise_rights_version(tx: &Transaction<'_>, now: WallTime) -> Result<(), StoreFault> {
     tx.execute("UPDATE meta SET rights_version = rights_version + 1", [])
         .map_err(fault)?;
     leaving::stamp(tx, now)

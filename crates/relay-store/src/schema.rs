@@ -10,8 +10,8 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(crate) const APPLICATION_ID: i32 = 0x4742_5259;
 
 /// One step a version; a file at version `n` lacks the steps from `n` on.
-const STEPS: [&str; 7] = [
-    TABLES, EVIDENCE, VERBS, QUARANTINE, LEAVING, OPERATIONS, LIVES,
+const STEPS: [&str; 8] = [
+    TABLES, EVIDENCE, VERBS, QUARANTINE, LEAVING, OPERATIONS, LIVES, ENROLMENT,
 ];
 
 const TABLES: &str = "
@@ -307,6 +307,58 @@ CREATE TABLE clone (
     times INTEGER NOT NULL,
     PRIMARY KEY (device, one, other)
 ) STRICT, WITHOUT ROWID;
+";
+
+// Who is asked in, who came, and what was issued to them. Codes lie here as hashes; a key is in plain,
+// being public.
+const ENROLMENT: &str = "
+CREATE TABLE invitation (
+    id INTEGER PRIMARY KEY,
+    code BLOB NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    auto_approve INTEGER NOT NULL,
+    created INTEGER NOT NULL,
+    expires INTEGER NOT NULL,
+    cancelled INTEGER,
+    strangers INTEGER NOT NULL DEFAULT 0, -- requests of other keys since it was spent
+    key BLOB,                             -- of the request that spent it, and what follows too
+    install BLOB,
+    said TEXT,
+    source TEXT,
+    requested INTEGER,
+    tries INTEGER NOT NULL DEFAULT 0,     -- other fingerprints given for it
+    approved INTEGER,
+    refused INTEGER,
+    device BLOB UNIQUE,
+    CHECK ((approved IS NULL) = (device IS NULL))
+) STRICT;
+
+CREATE TABLE invitation_grant (
+    invitation INTEGER NOT NULL,
+    scope TEXT NOT NULL,
+    role TEXT NOT NULL,
+    verbs INTEGER NOT NULL CHECK (verbs BETWEEN 1 AND 127),
+    PRIMARY KEY (invitation, scope)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE lease (
+    id INTEGER PRIMARY KEY,
+    device BLOB NOT NULL,
+    key BLOB NOT NULL,
+    certificate BLOB NOT NULL,
+    issued INTEGER NOT NULL,
+    renew_after INTEGER NOT NULL,
+    not_after INTEGER NOT NULL
+) STRICT;
+CREATE INDEX lease_by_device ON lease (device, id);
+
+CREATE TRIGGER request_stays BEFORE UPDATE OF key, install, requested ON invitation
+WHEN OLD.key IS NOT NULL
+BEGIN SELECT RAISE(ABORT, 'a code is spent once'); END;
+CREATE TRIGGER lease_stays BEFORE UPDATE ON lease
+BEGIN SELECT RAISE(ABORT, 'leases are only added to'); END;
+CREATE TRIGGER lease_kept BEFORE DELETE ON lease
+BEGIN SELECT RAISE(ABORT, 'leases are only added to'); END;
 ";
 
 /// The version this program writes.

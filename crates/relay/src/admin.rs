@@ -17,7 +17,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use gridbeat_base::WallTime;
-use gridbeat_link::Traffic;
+use gridbeat_link::{Clock, Traffic};
 use gridbeat_relay_core::{Counters, StoreFault};
 use gridbeat_relay_store::SqliteStore;
 use serde::Serialize;
@@ -25,6 +25,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::brain::Input;
+use crate::certificates::DAY_S;
 use crate::clones::CloneLine;
 use crate::listener::ListenerCounts;
 use crate::open_metrics::{self, OpenMetrics};
@@ -43,6 +44,13 @@ pub(crate) struct Admin {
     pub(crate) fault: watch::Receiver<Option<StoreFault>>,
     pub(crate) is_draining: Arc<AtomicBool>,
     pub(crate) started: WallTime,
+    pub(crate) issuer_ends: WallTime,
+}
+
+/// Whole days until a moment; 0 when it has passed.
+pub(crate) fn days_until(end: WallTime, now: WallTime) -> u64 {
+    let left_ms = end.millis().saturating_sub(now.millis());
+    u64::try_from(left_ms).unwrap_or(0) / (DAY_S * 1_000)
 }
 
 /// Serves the pages until the other end of `until` is dropped.
@@ -193,6 +201,11 @@ impl Admin {
             "process_start_time_seconds",
             "when the relay started, since 1970",
             started_s,
+        );
+        text.gauge(
+            "gridbeat_relay_issuer_days_left",
+            "whole days until the issuing certificate ends, and with it every device's access",
+            days_until(self.issuer_ends, Clock::start().now().wall),
         );
         if let Some(memory) = Memory::read() {
             text.gauge(

@@ -13,6 +13,9 @@ use std::time::Duration;
 use gridbeat_base::Remedy;
 use serde::Deserialize;
 
+use crate::authority::{LEASE_DAYS_DEFAULT, LEASE_DAYS_MAX, LEASE_DAYS_MIN};
+use crate::certificates::DAY_S;
+
 /// The port devices reach the relay at if nothing else is said; unassigned by IANA.
 const DEFAULT_PORT: u16 = 4747;
 
@@ -46,6 +49,9 @@ pub struct RelayConfig {
     /// How long a relay that was asked to stop waits for its devices, in seconds; at most 80.
     /// Default: 5.
     pub drain_s: u64,
+    /// How long a device's certificate is good, in days; 14 to 30. It is renewed at a third of that.
+    /// Default: 21.
+    pub lease_days: u64,
 }
 
 impl Default for RelayConfig {
@@ -58,6 +64,7 @@ impl Default for RelayConfig {
             connections_max: 10_000,
             new_documents_per_hour_max: 10_000,
             drain_s: 5,
+            lease_days: LEASE_DAYS_DEFAULT,
         }
     }
 }
@@ -125,6 +132,9 @@ impl RelayConfig {
         if self.drain_s > DRAIN_S_MAX {
             return wrong("drain_s", "must be at most 80: supervisors kill after 90 s");
         }
+        if !(LEASE_DAYS_MIN..=LEASE_DAYS_MAX).contains(&self.lease_days) {
+            return wrong("lease_days", "must be 14 to 30");
+        }
         Ok(())
     }
 
@@ -136,6 +146,17 @@ impl RelayConfig {
     /// Returns the directory of the certificate authority.
     pub fn authority(&self) -> PathBuf {
         self.data.join("authority")
+    }
+
+    /// Returns the folder of the root's key, unless it was moved elsewhere: nothing but renewing the
+    /// issuing key and changing the root needs it.
+    pub fn root(&self) -> PathBuf {
+        self.data.join("root")
+    }
+
+    #[expect(dead_code, reason = "the listener of enrolment asks for it")]
+    pub(crate) const fn lease(&self) -> Duration {
+        Duration::from_secs(self.lease_days * DAY_S)
     }
 
     pub(crate) const fn drain(&self) -> Duration {
@@ -263,6 +284,10 @@ mod tests {
             (
                 "drain_s = 81",
                 "relay.toml, line 1: `drain_s` must be at most 80",
+            ),
+            (
+                "lease_days = 31",
+                "relay.toml, line 1: `lease_days` must be 14 to 30",
             ),
         ] {
             let error = error(text);

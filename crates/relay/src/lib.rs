@@ -2,8 +2,10 @@
 //!
 //! - [`relay`](start): from start to stop
 //! - [`config`](RelayConfig): its configuration, one TOML file
-//! - [`authority`](Authority): the certificate authority of the relay and its devices
-//! - [`operator`](Operator): enrol, revoke, list
+//! - [`authority`](Authority): the certificate authority of the relay and its devices; `root`: the key above
+//!   it, which the relay does not need
+//! - [`operator`](Operator): invite, approve, revoke, list
+//! - `enrol`, `attempts`: what a device is answered that wants to be enrolled
 //! - [`quarantine`](QuarantineLine): what was refused, as an operator reads it
 //! - [`clones`](CloneLine): devices that were copied, as an operator reads them
 //! - [`recovery`](backup): backups, their return, what came back
@@ -16,10 +18,17 @@
 //! (`gridbeat-relay-core`), how QUIC is set up (`gridbeat-link`), signals and the command line (`cli`).
 
 mod admin;
+mod attempts;
 mod authority;
 mod brain;
+mod certificates;
 mod clones;
 mod config;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the listener of enrolment calls it")
+)]
+mod enrol;
 mod listener;
 mod lock;
 mod open_metrics;
@@ -27,12 +36,16 @@ mod operator;
 mod quarantine;
 mod recovery;
 mod relay;
+mod root;
 mod storage;
 
-pub use authority::{Authority, AuthorityError, DEVICE_LIFETIME, RelayIdentity};
+pub use authority::{
+    Authority, LEASE_DAYS_DEFAULT, LEASE_DAYS_MAX, LEASE_DAYS_MIN, Lease, RelayIdentity,
+};
+pub use certificates::AuthorityError;
 pub use clones::CloneLine;
 pub use config::{ConfigError, RelayConfig, WrongValue};
-pub use operator::{Enrolment, Operator, OperatorError};
+pub use operator::{Enrolment, Invite, Operator, OperatorError};
 pub use quarantine::{QuarantineDetail, QuarantineLine, QuarantineOutline};
 pub use recovery::{BroughtLine, Recovered, SilentLine, backup, recovered, restore, set_stable};
 pub use relay::{RelayHandle, StartError, start};
@@ -43,5 +56,8 @@ pub use gridbeat_link::{DeviceBundle, TrafficCounts};
 pub use gridbeat_relay_core::{Counters, PlaceError, StoreFault};
 #[doc(no_inline)]
 pub use gridbeat_relay_store::{
-    Backup, BackupError, By, ByError, CloneRow, DeviceRow, Granted, RefusedFilter, Restored,
+    Approval, Backup, BackupError, By, ByError, CloneRow, DeviceRow, Granted, InvitationRow,
+    RefusedFilter, RequestRow, Restored, Standing,
 };
+#[doc(no_inline)]
+pub use gridbeat_sync_protocol::{Fingerprint, Invitation};

@@ -1,4 +1,4 @@
-//! An operator's verbs on the relay's files: enrol, revoke, rename, grant, move, list.
+//! An operator's verbs on the relay's files: invite, approve, revoke, rename, grant, move, list.
 //!
 //! They work while the relay runs, in its process or another: a running relay looks at its table of
 //! devices every few seconds. Not here: the command line (`cli`).
@@ -10,10 +10,13 @@ use gridbeat_base::{DeviceId, Incarnation, Remedy, Scope, WallTime};
 use gridbeat_link::{Clock, DeviceBundle, random_from_system};
 use gridbeat_relay_core::{PlaceError, StoreFault};
 use gridbeat_relay_store::{
-    BackupError, By, DeviceRow, Granted, OpenError, Registry as _, SqliteStore, StoreOptions,
+    Approval, BackupError, By, DeviceRow, Granted, InvitationRow, LeaseRow, OpenError,
+    Registry as _, SqliteStore, Standing, StoreOptions,
 };
+use gridbeat_sync_protocol::{EnrolCode, Fingerprint, Invitation, InvitationError};
 
-use crate::authority::{Authority, AuthorityError, DEVICE_LIFETIME};
+use crate::authority::{Authority, LEASE_DAYS_DEFAULT};
+use crate::certificates::{AuthorityError, DAY_S};
 use crate::config::RelayConfig;
 
 /// A device to be enrolled.
@@ -44,9 +47,22 @@ impl Enrolment {
             name: name.to_owned(),
             grants: grants.into_iter().collect(),
             relay: relay.to_owned(),
-            lifetime: DEVICE_LIFETIME,
+            lifetime: Duration::from_secs(LEASE_DAYS_DEFAULT * DAY_S),
         }
     }
+}
+
+/// A device to be asked in.
+#[derive(Clone, Debug)]
+pub struct Invite {
+    /// A name for operators: whose it will be.
+    pub name: String,
+    /// What it will be granted, and nothing more.
+    pub grants: BTreeMap<Scope, Granted>,
+    /// How it reaches the relay: `host:port`.
+    pub relay: String,
+    /// Whether the first who shows the invitation is let in without an operator's look.
+    pub auto_approve: bool,
 }
 
 /// A relay's files in an operator's hands.
@@ -66,7 +82,13 @@ impl Operator {
         std::fs::create_dir_all(&config.data).map_err(AuthorityError::File)?;
         let now = wall();
         let mut random = random_from_system();
-        let authority = Authority::open_or_create(&config.authority(), &config.server_name, now)?;
+        let authority = Authority::open_or_create(
+            &config.authority(),
+            &config.root(),
+            &config.server_name,
+            now,
+            &mut random,
+        )?;
         // What operators do is receipted by the relay's key too.
         let options = StoreOptions {
             receipts: Some((authority.receipts(&mut random)?, now)),
@@ -74,6 +96,51 @@ impl Operator {
         };
         let store = SqliteStore::open(&config.database(), options, &mut random)?;
         Ok(Self { store, authority })
+    }
+
+    /// Asks a device in; returns the invitation, which is shown once and kept nowhere, and the row it left.
+    ///
+    /// # Errors
+    ///
+    /// [`OperatorError`]; nothing is then kept.
+    pub fn invite(
+        &mut self,
+        invite: &Invite,
+    ) -> Result<(Invitation, InvitationRow), OperatorError> {
+        self::invite(&mut self.store, &self.authority, invite)
+    }
+
+    /// Lists the invitations, the latest first, at most `most`.
+    ///
+    /// # Errors
+    ///
+    /// [`OperatorError`].
+    pub fn invitations(&self, most: usize) -> Result<Vec<InvitationRow>, OperatorError> {
+        Ok(self.store.invitations(most)?)
+    }
+
+    /// Takes an invitation back, or refuses the request that waits by it. Returns where it stood; `None` if
+    /// there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`OperatorError`]; it is then as it was.
+    pub fn withdraw(&mut self, id: u64) -> Result<Option<Standing>, OperatorError> {
+        Ok(self.store.withdraw(id, wall())?)
+    }
+
+    /// Lets in the device that waits by an invitation, if it has that fingerprint where one is given. A
+    /// running relay tells it within seconds.
+    ///
+    /// # Errors
+    ///
+    /// [`OperatorError`]; it then waits as before.
+    pub fn approve(
+        &mut self,
+        id: u64,
+        fingerprint: Option<Fingerprint>,
+    ) -> Result<Approval, OperatorError> {
+        approve(&mut self.store, id, fingerprint)
     }
 
     /// Enrols a device, or gives one that is enrolled other grants; returns its bundle.
@@ -164,11 +231,6 @@ impl Operator {
     }
 }
 
-/// The time by this machine's clock.
-fn wall() -> WallTime {
-    Clock::start().now().wall
-}
-
 pub(crate) fn add(
     store: &mut SqliteStore,
     authority: &Authority,
@@ -177,7 +239,56 @@ pub(crate) fn add(
     let now = wall();
     store.add_device(enrolment.device, &enrolment.name, &enrolment.grants, now)?;
     let relay = &enrolment.relay;
-    Ok(authority.issue_device(enrolment.device, relay, now, enrolment.lifetime)?)
+    let mut random = random_from_system();
+    let (bundle, key, lease) = authority.issue_device(
+        enrolment.device,
+        relay,
+        now,
+        enrolment.lifetime,
+        &mut random,
+    )?;
+    store.put_lease(&LeaseRow {
+        device: enrolment.device,
+        key,
+        certificate: lease.certificate.to_vec(),
+        issued: lease.issued,
+        renew_after: lease.renew_after,
+        not_after: lease.not_after,
+    })?;
+    Ok(bundle)
+}
+
+pub(crate) fn invite(
+    store: &mut SqliteStore,
+    authority: &Authority,
+    invite: &Invite,
+) -> Result<(Invitation, InvitationRow), OperatorError> {
+    let code = EnrolCode::from_bytes(random_from_system().bytes());
+    let (name, pins) = (authority.server_name(), authority.pins());
+    let invitation = Invitation::new(&invite.relay, name, &pins, code)?;
+    let row = store.invite(
+        code,
+        &invite.name,
+        &invite.grants,
+        invite.auto_approve,
+        wall(),
+    )?;
+    Ok((invitation, row))
+}
+
+pub(crate) fn approve(
+    store: &mut SqliteStore,
+    id: u64,
+    fingerprint: Option<Fingerprint>,
+) -> Result<Approval, OperatorError> {
+    let now = wall();
+    let device = DeviceId::mint(now, &mut random_from_system());
+    Ok(store.approve(id, fingerprint, device, now)?)
+}
+
+/// The time by this machine's clock.
+fn wall() -> WallTime {
+    Clock::start().now().wall
 }
 
 pub(crate) fn revoke(store: &mut SqliteStore, device: DeviceId) -> Result<bool, OperatorError> {
@@ -191,6 +302,9 @@ pub enum OperatorError {
     /// The certificate authority cannot be used.
     #[error("the certificate authority cannot be used")]
     Authority(#[from] AuthorityError),
+    /// No invitation can be made for these names.
+    #[error("the invitation cannot be made")]
+    Invitation(#[from] InvitationError),
     /// The database cannot be opened.
     #[error("the database cannot be used")]
     Store(#[from] OpenError),
@@ -219,6 +333,7 @@ impl OperatorError {
     pub fn remedy(&self) -> Remedy {
         match self {
             Self::Authority(source) => source.remedy(),
+            Self::Invitation(source) => source.remedy(),
             Self::Store(source) => source.remedy(),
             Self::Fault(source) => source.remedy(),
             Self::Place(source) => source.remedy(),

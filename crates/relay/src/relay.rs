@@ -21,18 +21,20 @@ use gridbeat_link::{
 };
 use gridbeat_relay_core as core;
 use gridbeat_relay_core::{Counters, PlaceError};
-use gridbeat_relay_store::{DeviceRow, SqliteStore, StoreOptions};
+use gridbeat_relay_store::{Approval, DeviceRow, InvitationRow, SqliteStore, StoreOptions};
+use gridbeat_sync_protocol::{Fingerprint, Invitation};
 use quinn::{Endpoint, TokioRuntime, VarInt};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::admin::{Admin, serve};
-use crate::authority::{Authority, AuthorityError};
+use crate::admin::{Admin, days_until, serve};
+use crate::authority::Authority;
 use crate::brain::{Brain, INPUTS_HELD, Input};
+use crate::certificates::{AuthorityError, DAY_S};
 use crate::config::{RelayConfig, WrongValue};
 use crate::listener::{Listener, ListenerCounts, server_config};
 use crate::lock::DataLock;
-use crate::operator::{Enrolment, OperatorError, add, revoke};
+use crate::operator::{self, Enrolment, Invite, OperatorError, add, revoke};
 use crate::storage::{OnAnswer, Storage};
 
 /// Commits held for a watching console that is behind; the oldest are dropped for it.
@@ -134,15 +136,17 @@ pub async fn start(config: RelayConfig, kinds: Kinds) -> Result<RelayHandle, Sta
         fault: fault.subscribe(),
         is_draining: Arc::clone(&is_draining),
         started,
+        issuer_ends: authority.issuer_ends(),
     };
     let (admin, until) = watch::channel(());
+    tokio::spawn(watch_issuer(Arc::clone(&authority), clock, until.clone()));
     let (admin_addr, admin_task) = serve(admin_listener, pages, until).map_err(admin_failed)?;
     tracing::info!(%addr, %admin_addr, %incarnation, "the relay listens");
     Ok(RelayHandle {
         addr,
         admin_addr,
         incarnation,
-        authority: Arc::new(authority),
+        authority,
         endpoint,
         inputs,
         committed,
@@ -154,9 +158,30 @@ pub async fn start(config: RelayConfig, kinds: Kinds) -> Result<RelayHandle, Sta
     })
 }
 
+/// Warns once a day when the issuing certificate nears its end, until the other end of `until` is dropped.
+async fn watch_issuer(authority: Arc<Authority>, clock: Clock, mut until: watch::Receiver<()>) {
+    let mut days = tokio::time::interval(Duration::from_secs(DAY_S));
+    loop {
+        tokio::select! {
+            _ = until.changed() => return,
+            _ = days.tick() => {
+                let now = clock.now().wall;
+                if authority.is_issuer_due(now) {
+                    let days_left = days_until(authority.issuer_ends(), now);
+                    tracing::warn!(
+                        days_left,
+                        "the issuing certificate nears its end, and with it every device's access: \
+                         gridbeat relay renew-issuer"
+                    );
+                }
+            }
+        }
+    }
+}
+
 /// What lies in a relay's directory.
 struct Files {
-    authority: Authority,
+    authority: Arc<Authority>,
     tls: RelayTls,
     key: EndpointKey,
     store: SqliteStore,
@@ -166,11 +191,17 @@ impl Files {
     fn open(config: &RelayConfig, now: WallTime) -> Result<Self, StartError> {
         let mut random = random_from_system();
         std::fs::create_dir_all(&config.data).map_err(StartError::Data)?;
-        let authority = Authority::open_or_create(&config.authority(), &config.server_name, now)?;
+        let authority = Authority::open_or_create(
+            &config.authority(),
+            &config.root(),
+            &config.server_name,
+            now,
+            &mut random,
+        )?;
         let identity = authority.relay_identity(now, &mut random)?;
         Ok(Self {
-            tls: relay_tls(authority.roots(), identity.certificates, identity.key)?,
-            authority,
+            tls: relay_tls(authority.issuers(), identity.certificates, identity.key)?,
+            authority: Arc::new(authority),
             key: identity.endpoint,
             store: SqliteStore::open(
                 &config.database(),
@@ -217,6 +248,34 @@ impl RelayHandle {
     /// Watches commits: the documents each has changed. A watcher that is far behind misses the oldest.
     pub fn committed(&self) -> broadcast::Receiver<Vec<DocumentId>> {
         self.committed.subscribe()
+    }
+
+    /// Asks a device in; returns the invitation, which is shown once and kept nowhere, and the row it left.
+    ///
+    /// # Errors
+    ///
+    /// [`OperatorError`]; nothing is then kept.
+    pub async fn invite(
+        &self,
+        invite: Invite,
+    ) -> Result<(Invitation, InvitationRow), OperatorError> {
+        let authority = Arc::clone(&self.authority);
+        self.work(move |store| operator::invite(store, &authority, &invite))
+            .await
+    }
+
+    /// Lets in the device that waits by an invitation, if it has that fingerprint where one is given.
+    ///
+    /// # Errors
+    ///
+    /// [`OperatorError`]; it then waits as before.
+    pub async fn approve(
+        &self,
+        id: u64,
+        fingerprint: Option<Fingerprint>,
+    ) -> Result<Approval, OperatorError> {
+        self.work(move |store| operator::approve(store, id, fingerprint))
+            .await
     }
 
     /// Enrols a device, or gives one that is enrolled other grants; returns its bundle.

@@ -4,6 +4,7 @@
 //! Everything waits for outcomes, never for a time to pass. How fast it is, the benches tell. Not
 //! here: faults of disks and clocks (the simulator), processes (the demo).
 
+mod enrolment;
 mod limits;
 mod outages;
 mod privacy;

@@ -415,6 +415,8 @@ pub(crate) enum AnyDeviceVerb {
 /// One thing to do with a device's file.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeviceVerb {
+    /// Become known at a relay, by an invitation of its operator.
+    Enrol(EnrolArgs),
     /// Save a report. It is durable when this returns, and sent at the next `sync`.
     Report(ReportArgs),
     /// List the records in a device's file.
@@ -488,6 +490,23 @@ pub(crate) enum NotAcceptedVerb {
         #[arg(long)]
         all: bool,
     },
+}
+
+/// How to become known at a relay.
+#[derive(Debug, Args)]
+pub(crate) struct EnrolArgs {
+    /// The invitation: gridbeat:… as the operator shows it.
+    #[arg(value_name = "INVITATION")]
+    pub(crate) invitation: String,
+    /// What the operator sees of this device: its model, or where it is.
+    #[arg(long, value_name = "NAME", default_value = "gridbeat device")]
+    pub(crate) name: String,
+    /// How long to wait for the operator.
+    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+    pub(crate) seconds: u64,
+    /// As lines of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// A report to be saved.

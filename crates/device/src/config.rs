@@ -23,6 +23,9 @@ pub struct Config {
     pub kinds: Kinds,
     /// How to reach the relay; `None` for a device that works alone.
     pub bundle: Option<DeviceBundle>,
+    /// Where the bundle is kept when its certificate was renewed; `None` for nowhere: the device then renews
+    /// the one it is opened with each time, and not at all once that ended long ago. Default: `None`.
+    pub bundle_file: Option<PathBuf>,
     /// When to have a link.
     pub link: LinkPolicy,
     /// Most bytes the database file may grow to; `None` for what the disk holds.
@@ -41,6 +44,7 @@ impl Config {
             key: KeySource::None,
             kinds,
             bundle: Some(bundle),
+            bundle_file: None,
             link: LinkPolicy::Always,
             file_size_max_bytes: None,
             before_commit: None,
@@ -56,6 +60,7 @@ impl Config {
             key: KeySource::None,
             kinds,
             bundle: None,
+            bundle_file: None,
             link: LinkPolicy::OnRequest,
             file_size_max_bytes: None,
             before_commit: None,

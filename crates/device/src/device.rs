@@ -72,6 +72,7 @@ impl Device {
             key,
             kinds,
             bundle,
+            bundle_file,
             link: policy,
             file_size_max_bytes,
             before_commit,
@@ -113,6 +114,7 @@ impl Device {
         let dialer = link.map(|(tls, bundle)| {
             let channels = (inputs, orders_of_link);
             let shared = Arc::clone(&shared);
+            let bundle = (bundle, bundle_file);
             tokio::spawn(Dialer::new(bundle, tls, policy, clock, shared, channels).run())
         });
         Ok(Self {

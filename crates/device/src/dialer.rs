@@ -3,23 +3,29 @@
 //! A connection is kept through outages; while it is silent it is asked (`pulse`), and when silence
 //! lasts a rival is tried beside it from a fresh socket: whichever is heard first is kept. A dial
 //! resumes the last session, so that the greeting and what waits go out with its first packet; but a
-//! dial after one that nobody answered spends no ticket. Not here: what is said (`owner`).
+//! dial after one that nobody answered spends no ticket. Beside a session the device's certificate is renewed
+//! when it is time; what comes of it serves the next dial. Not here: what is said (`owner`), when it is time
+//! (`lease`).
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use gridbeat_base::Monotonic;
 use gridbeat_link::{
-    Clock, DeviceBundle, DeviceTls, End, FirstFlight, Frames, Role, random_from_system,
+    Clock, DeviceBundle, DeviceTls, End, FirstFlight, Frames, Role, device_tls, random_from_system,
 };
+use gridbeat_sync_protocol::Reason;
 use quinn::ZeroRttAccepted;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::backoff::Backoff;
 use crate::dial::{Dialled, Port, RIVAL, dial, dial_rival, resolve};
+use crate::lease::Due;
 use crate::owner::{Input, Order};
 use crate::pulse::{Beat, Counted, Pulse};
+use crate::renew::{Renewal, Renewed};
 use crate::shared::{Shared, expects, waiting};
 use crate::{Handshake, LinkNews, LinkPolicy};
 
@@ -48,6 +54,7 @@ const FAREWELL: Duration = Duration::from_millis(500);
 pub(crate) struct Dialer {
     pub(crate) bundle: DeviceBundle,
     pub(crate) tls: DeviceTls,
+    renewal: Renewal,
     pub(crate) clock: Clock,
     pub(crate) shared: Arc<Shared>,
     pub(crate) inputs: mpsc::Sender<Input>,
@@ -76,6 +83,8 @@ struct Held {
     standby: Option<(Dialled, Monotonic)>,
     /// When to end the connection, if it is no longer wanted.
     leaves: Option<Monotonic>,
+    /// Whether the relay has greeted on it.
+    is_greeted: bool,
 }
 
 impl Held {
@@ -112,12 +121,13 @@ enum Woken {
     Order(Option<Order>),
     Early(bool),
     Rival(Result<Dialled, End>),
+    Renewed(Renewed),
     Look,
 }
 
 impl Dialer {
     pub(crate) fn new(
-        bundle: DeviceBundle,
+        (bundle, bundle_file): (DeviceBundle, Option<PathBuf>),
         tls: DeviceTls,
         policy: LinkPolicy,
         clock: Clock,
@@ -126,6 +136,7 @@ impl Dialer {
     ) -> Self {
         let (inputs, orders) = channels;
         Self {
+            renewal: Renewal::new(&bundle, bundle_file),
             bundle,
             tls,
             clock,
@@ -151,7 +162,7 @@ impl Dialer {
             } else {
                 DIAL
             };
-            let over = match self.dial(patience).await {
+            let over = match self.renew_and_dial(patience).await {
                 Ok(dialled) => self.hold(dialled, patience).await,
                 Err(over) => over,
             };
@@ -161,6 +172,7 @@ impl Dialer {
                 Over::Stopped => break,
             };
         }
+        self.renewal.finish().await;
         if let Some(port) = &self.port {
             // Nothing depends on the relay's hearing of it.
             let _ = tokio::time::timeout(FAREWELL, port.endpoint.wait_idle()).await;
@@ -194,7 +206,10 @@ impl Dialer {
                             due = now;
                         }
                     }
-                    Some(Order::Hurry) => due = now,
+                    Some(Order::Hurry) => {
+                        self.renewal.lease.hurry();
+                        due = now;
+                    }
                     Some(Order::Greeted | Order::Ended { .. }) => {}
                 },
                 changed = self.state.changed() => {
@@ -229,19 +244,99 @@ impl Dialer {
             (End::Words(_) | End::Finished | End::Silent | End::Restarted, None) => {
                 self.backoff.failed(something_waits)
             }
+            (End::OurLease, None) => {
+                self.renewal.lease.end();
+                match self.renewal.lease.due(self.clock.now()) {
+                    Some(_) => Duration::ZERO,
+                    None => self.turned_away(self.renewal.lease.words()),
+                }
+            }
             (
                 End::OurCertificate
                 | End::TheirCertificate
                 | End::NoCommonVersion
                 | End::RuleBroken,
                 None,
-            ) => {
-                self.shared.set_fault(Some(end.words()));
-                self.backoff.turned_away(AWAY_AFTER_FAULT)
-            }
+            ) => self.turned_away(end.words()),
         };
         tracing::info!(%end, pause_ms = pause.as_millis(), "no link");
         self.clock.monotonic().plus(pause)
+    }
+
+    fn turned_away(&mut self, why: Reason) -> Duration {
+        self.shared.set_fault(Some(why));
+        self.backoff.turned_away(AWAY_AFTER_FAULT)
+    }
+
+    /// Dials; but first renews a certificate that opens nothing any more.
+    async fn renew_and_dial(&mut self, patience: Duration) -> Result<Dialled, Over> {
+        let now = self.clock.now();
+        if self.renewal.lease.due(now) == Some(Due::First) {
+            self.renewal.look(&self.bundle, now);
+        }
+        while self.renewal.comes_first(self.clock.now()) {
+            tokio::select! {
+                renewed = self.renewal.over() => if let Some(over) = self.take_renewed(renewed, true) {
+                    return Err(over);
+                },
+                order = self.orders.recv() => if let Some(over) = self.interrupt(order) {
+                    return Err(over);
+                },
+            }
+        }
+        self.dial(patience).await
+    }
+
+    /// Takes in what became of a renewal; returns whether it ends a dial that cannot do without it.
+    fn take_renewed(&mut self, renewed: Renewed, comes_first: bool) -> Option<Over> {
+        let now = self.clock.monotonic();
+        match renewed {
+            Renewed::Done(bundle) => match device_tls(&bundle) {
+                Ok(tls) => {
+                    tracing::info!("the device's certificate was renewed");
+                    self.renewal.lease.renewed(&bundle, now);
+                    let until = bundle.not_after;
+                    // Tickets of the old certificate would bring the old one back: `tls` has none.
+                    (self.tls, self.bundle) = (tls, *bundle);
+                    self.shared.tell(LinkNews::Renewed { until });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the renewed certificate is of no use");
+                    self.renewal.lease.put_off(now, AWAY_AFTER_FAULT);
+                }
+            },
+            // The next dial asks again.
+            Renewed::NoAnswer if comes_first => {
+                return Some(Over::Ended {
+                    end: End::Silent,
+                    stay_away: None,
+                });
+            }
+            Renewed::NoAnswer => self.renewal.lease.put_off(now, Duration::ZERO),
+            // The relay may know better than this device's clock what its certificate opens.
+            Renewed::Later(after) => self.renewal.lease.put_off(now, after),
+            Renewed::Refused(reason) => {
+                tracing::warn!(code = reason.code, "the certificate is not renewed");
+                self.renewal.lease.refused(now, reason);
+            }
+        }
+        None
+    }
+
+    /// Follows an order that comes before there is a connection; returns what it ends.
+    fn interrupt(&mut self, order: Option<Order>) -> Option<Over> {
+        match order {
+            None | Some(Order::Stop) => Some(Over::Stopped),
+            Some(Order::NetworkChanged) => {
+                self.network_changed();
+                Some(Over::Interrupted)
+            }
+            Some(Order::Want(wanted)) => {
+                self.is_wanted = wanted;
+                (!wanted).then_some(Over::Interrupted)
+            }
+            Some(Order::Hurry | Order::Greeted | Order::Ended { .. }) => None,
+        }
     }
 
     async fn dial(&mut self, patience: Duration) -> Result<Dialled, Over> {
@@ -267,20 +362,9 @@ impl Dialer {
                     self.port = Some(dialled.port.clone());
                     return Ok(dialled);
                 }
-                order = self.orders.recv() => match order {
-                    None | Some(Order::Stop) => return Err(Over::Stopped),
-                    Some(Order::NetworkChanged) => {
-                        self.network_changed();
-                        return Err(Over::Interrupted);
-                    }
-                    Some(Order::Want(wanted)) => {
-                        self.is_wanted = wanted;
-                        if !wanted {
-                            return Err(Over::Interrupted);
-                        }
-                    }
-                    Some(Order::Hurry | Order::Greeted | Order::Ended { .. }) => {}
-                },
+                order = self.orders.recv() => if let Some(over) = self.interrupt(order) {
+                    return Err(over);
+                }
             }
         }
     }
@@ -292,6 +376,9 @@ impl Dialer {
             held.pulse
                 .set_waiting(now, expects(&self.state.borrow_and_update()));
             self.look(&mut held, now);
+            if held.is_greeted {
+                self.renewal.look(&self.bundle, self.clock.now());
+            }
             if let Some(rival) = held.judge(now) {
                 tracing::info!("a rival connection was heard, and this one was not");
                 held.frames.finish();
@@ -302,6 +389,10 @@ impl Dialer {
             match self.wait(&mut held).await {
                 Woken::Look => {}
                 Woken::Early(accepted) => self.settle_early(&mut held, accepted).await,
+                Woken::Renewed(renewed) => {
+                    // This connection goes on with the old one.
+                    let _ = self.take_renewed(renewed, false);
+                }
                 Woken::Rival(Ok(rival)) => held.standby = Some((rival, self.clock.monotonic())),
                 Woken::Rival(Err(end)) => tracing::debug!(%end, "the rival found no link either"),
                 Woken::Order(None | Some(Order::Stop)) => {
@@ -353,6 +444,7 @@ impl Dialer {
             rival: None,
             standby: None,
             leaves: None,
+            is_greeted: false,
         }
     }
 
@@ -450,6 +542,7 @@ impl Dialer {
                 held.rival = None;
                 Woken::Rival(dialled.unwrap_or(Err(End::Silent)))
             }
+            renewed = self.renewal.over() => Woken::Renewed(renewed),
             _ = self.state.changed() => Woken::Look,
             () = tokio::time::sleep(due.since(now)) => Woken::Look,
         }
@@ -460,6 +553,7 @@ impl Dialer {
             Order::Greeted => {
                 self.backoff.succeeded();
                 self.may_spend_ticket = true;
+                held.is_greeted = true;
             }
             Order::Ended {
                 tag,

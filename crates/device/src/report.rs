@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gridbeat_base::WallTime;
 use gridbeat_device_core::SyncState;
 use gridbeat_link::{End, TrafficCounts};
 
@@ -30,6 +31,11 @@ pub enum LinkNews {
     Down {
         /// Why.
         end: End,
+    },
+    /// The device's certificate was renewed; connections from here on use it.
+    Renewed {
+        /// When it ends.
+        until: WallTime,
     },
     /// The relay told what became of a push: what it accepted is durable.
     Acknowledged {

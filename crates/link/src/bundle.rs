@@ -1,4 +1,4 @@
-//! The file that lets one device reach one relay: an operator issues it, the device keeps it.
+//! The file that lets one device reach one relay: made at enrolment, it stays on the device.
 //!
 //! JSON, so that any program can make one; unknown fields are errors, so that a newer file is not
 //! half understood. It holds the device's private key, and is therefore read and written as a
@@ -8,12 +8,15 @@ use std::io;
 use std::path::Path;
 
 use gridbeat_base::{DeviceId, Redacted, Remedy, WallTime};
-use gridbeat_sync_protocol::Signer;
+use gridbeat_sync_protocol::{Issued, Signer};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::{Deserialize, Serialize};
 
-use crate::{IdentityError, device_of_certificate, read_private, write_private};
+use crate::{
+    IdentityError, device_of_certificate, key_of_certificate, read_private, signer_of,
+    write_private,
+};
 
 /// Most root certificates a device trusts: the relay's present authority and its next.
 pub const BUNDLE_PINS_MAX: usize = 2;
@@ -33,8 +36,12 @@ pub struct DeviceBundle {
     pub certificates: Vec<CertificateDer<'static>>,
     /// The private key of the first certificate, as PKCS #8 PEM.
     pub key: Redacted<String>,
-    /// When it was issued: the device's clock is not believed to be earlier.
+    /// When the certificate was issued: the device's clock is not believed to be earlier.
     pub issued: WallTime,
+    /// From when on the certificate may be renewed, by the relay's clock.
+    pub renew_after: WallTime,
+    /// When the certificate ends, by the relay's clock.
+    pub not_after: WallTime,
 }
 
 /// The bundle as it lies in the file.
@@ -48,9 +55,38 @@ struct BundleFile {
     certificates: Vec<String>,
     key: String,
     issued_ms: WallTime,
+    renew_after_ms: WallTime,
+    not_after_ms: WallTime,
 }
 
 impl DeviceBundle {
+    /// Makes the bundle of a device from what the relay at `relay` (`host:port`) issued for its key.
+    ///
+    /// # Errors
+    ///
+    /// When what was issued does not fit together, or is for another key.
+    pub fn from_issued(
+        relay: &str,
+        issued: &Issued,
+        key: &Redacted<String>,
+    ) -> Result<Self, BundleError> {
+        let certificates =
+            |ders: &[Vec<u8>]| ders.iter().cloned().map(CertificateDer::from).collect();
+        let bundle = Self {
+            relay: relay.to_owned(),
+            server_name: issued.server_name.clone(),
+            pins: certificates(&issued.pins),
+            device: issued.device,
+            certificates: certificates(&issued.certificates),
+            key: key.clone(),
+            issued: issued.issued,
+            renew_after: issued.renew_after,
+            not_after: issued.not_after,
+        };
+        bundle.check()?;
+        Ok(bundle)
+    }
+
     /// Reads and checks a bundle's file.
     ///
     /// # Errors
@@ -91,6 +127,8 @@ impl DeviceBundle {
             device: file.device,
             key: Redacted::new(file.key),
             issued: file.issued_ms,
+            renew_after: file.renew_after_ms,
+            not_after: file.not_after_ms,
         };
         bundle.check()?;
         Ok(bundle)
@@ -98,8 +136,10 @@ impl DeviceBundle {
 
     /// Writes the bundle as JSON. It holds the private key: keep it to its owner.
     pub fn to_json(&self) -> String {
-        let texts =
-            |certificates: &[CertificateDer<'_>]| certificates.iter().map(|der| pem(der)).collect();
+        let texts = |certificates: &[CertificateDer<'_>]| {
+            let text = |der: &CertificateDer<'_>| pem("CERTIFICATE", der);
+            certificates.iter().map(text).collect()
+        };
         let file = BundleFile {
             relay: self.relay.clone(),
             server_name: self.server_name.clone(),
@@ -108,6 +148,8 @@ impl DeviceBundle {
             certificates: texts(&self.certificates),
             key: self.key.reveal().clone(),
             issued_ms: self.issued,
+            renew_after_ms: self.renew_after,
+            not_after_ms: self.not_after,
         };
         serde_json::to_string_pretty(&file).expect("strings and numbers are always JSON")
     }
@@ -129,11 +171,8 @@ impl DeviceBundle {
     ///
     /// When the bundle's key is none.
     pub fn signer(&self) -> Result<Option<Signer>, BundleError> {
-        // Only this form, among those there are, holds such a key.
-        let PrivateKeyDer::Pkcs8(key) = self.private_key()? else {
-            return Ok(None);
-        };
-        Ok(Signer::from_pkcs8(key.secret_pkcs8_der()))
+        self.private_key()?;
+        Ok(signer_of(&self.key))
     }
 
     fn check(&self) -> Result<(), BundleError> {
@@ -153,15 +192,20 @@ impl DeviceBundle {
                 device: self.device,
             });
         }
-        self.private_key().map(|_| ())
+        match self.signer()? {
+            Some(signer) if key_of_certificate(first)? != Some(signer.public_key()) => {
+                Err(BundleError::OtherKey)
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 }
 
-/// A certificate as text (RFC 7468).
-fn pem(der: &[u8]) -> String {
+/// DER as text (RFC 7468).
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     const LINE: usize = 64;
     let text = base64(der);
-    let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
+    let mut pem = format!("-----BEGIN {label}-----\n");
     let mut rest = text.as_str();
     while !rest.is_empty() {
         let (line, after) = rest.split_at(rest.len().min(LINE));
@@ -169,7 +213,7 @@ fn pem(der: &[u8]) -> String {
         pem.push('\n');
         rest = after;
     }
-    pem.push_str("-----END CERTIFICATE-----\n");
+    pem.push_str(&format!("-----END {label}-----\n"));
     pem
 }
 
@@ -217,6 +261,9 @@ pub enum BundleError {
     /// Its certificate names no device.
     #[error("the bundle's certificate is of no use")]
     Identity(#[from] IdentityError),
+    /// Its certificate has another key.
+    #[error("the bundle's certificate is for another key")]
+    OtherKey,
     /// Its certificate names another device.
     #[error("the bundle is for device {device}, but its certificate names {named}")]
     OtherDevice {
@@ -236,6 +283,7 @@ impl BundleError {
             | Self::NotPem { .. }
             | Self::Pins { .. }
             | Self::Identity(_)
+            | Self::OtherKey
             | Self::OtherDevice { .. } => Remedy::FixSetup,
         }
     }
@@ -244,7 +292,7 @@ impl BundleError {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::{device_uri, key_of_certificate};
+    use crate::device_uri;
     use rcgen::{CertificateParams, KeyPair, SanType};
 
     fn certified(device: DeviceId, key: &KeyPair) -> CertificateDer<'static> {
@@ -264,6 +312,8 @@ pub(crate) mod tests {
             certificates: vec![certificate],
             key: Redacted::new(key.serialize_pem()),
             issued: WallTime(1_700_000_000_000),
+            renew_after: WallTime(1_700_600_000_000),
+            not_after: WallTime(1_701_800_000_000),
         }
     }
 

@@ -27,8 +27,10 @@ pub enum End {
     Words(Close),
     /// One of the two was done.
     Finished,
-    /// The peer refused our certificate: unknown authority, expired, or not for this use.
+    /// The peer refused our certificate: unknown authority, or not for this use.
     OurCertificate,
+    /// The peer refused our certificate because its time is over: it has to be renewed.
+    OurLease,
     /// We refused the peer's certificate: not of a pinned authority, another name, expired.
     TheirCertificate,
     /// The peer knows nothing of the connection: it was restarted.
@@ -50,6 +52,9 @@ impl End {
                     close.error_code == FOR_A_REASON.into(),
                     decode(&close.reason),
                 ) {
+                    (true, Ok(Frame::Close(close))) if close.reason.code == LEASE_OVER => {
+                        Self::OurLease
+                    }
                     (true, Ok(Frame::Close(close))) => Self::Words(close),
                     _ => Self::Finished,
                 }
@@ -68,10 +73,12 @@ impl End {
 
     fn of_code(code: u64, ours: bool) -> Self {
         // RFC 8446, 6: the alerts that are about a certificate.
-        const CERTIFICATE: [u64; 9] = [42, 43, 44, 45, 46, 48, 49, 51, 116];
+        const CERTIFICATE: [u64; 9] = [42, 43, 44, EXPIRED, 46, 48, 49, 51, 116];
+        const EXPIRED: u64 = 45;
         const NO_APPLICATION_PROTOCOL: u64 = 120;
         const CONNECTION_REFUSED: u64 = 2;
         match code.checked_sub(TLS_ALERT) {
+            Some(EXPIRED) if !ours => Self::OurLease,
             Some(alert) if CERTIFICATE.contains(&alert) => {
                 if ours {
                     Self::TheirCertificate
@@ -88,7 +95,9 @@ impl End {
     /// Returns what to do about it, if the connection was still wanted.
     pub const fn remedy(&self) -> Remedy {
         match self {
-            Self::Words(_) | Self::Finished | Self::Restarted | Self::Silent => Remedy::Reconnect,
+            Self::Words(_) | Self::Finished | Self::Restarted | Self::Silent | Self::OurLease => {
+                Remedy::Reconnect
+            }
             Self::OurCertificate | Self::TheirCertificate | Self::NoCommonVersion => {
                 Remedy::FixSetup
             }
@@ -106,6 +115,7 @@ impl End {
                 "the relay does not accept this device's certificate: have the device enrolled again",
                 "服务端不接受本设备的证书，请重新登记设备",
             ),
+            Self::OurLease => return lease_over(),
             Self::TheirCertificate => (
                 "relay_certificate_refused",
                 "this is not the relay the device was enrolled with, or the device's date is wrong",
@@ -135,6 +145,18 @@ impl End {
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.words().en)
+    }
+}
+
+/// The code of [`lease_over`].
+const LEASE_OVER: &str = "device_lease_over";
+
+/// Returns the words for a device whose certificate has expired. It renews it by itself.
+pub fn lease_over() -> Reason {
+    Reason {
+        code: LEASE_OVER.to_owned(),
+        en: "this device's certificate has expired; it is being renewed".to_owned(),
+        zh: "本设备证书已过期，正在续期".to_owned(),
     }
 }
 

@@ -3,6 +3,10 @@
 //! - [`bundle`](DeviceBundle): the file that lets one device reach one relay
 //! - [`identity`](device_of_certificate): the device a certificate names
 //! - [`tls`](relay_tls): TLS 1.3 on both ends, mutual, private roots, resumption with early data
+//! - [`enrol_tls`](EnrolTls): TLS for devices that have no certificate, or one that has expired
+//! - [`exchange`](ask): one question and one answer of enrolment
+//! - [`device_key`](make_device_key): a device's private key
+//! - [`by_protocol`](asks_to_enrol): which of the two a client gets
 //! - [`transport`](relay_transport): windows, timeouts, limits
 //! - [`outage`](Outage): what congestion control must know about a link that was gone
 //! - [`probe`](Probe): the datagrams that ask whether the link is back
@@ -17,8 +21,12 @@
 //! (`device`), whom to serve (`relay`).
 
 mod bundle;
+mod by_protocol;
+mod device_key;
 mod end;
 mod endpoint;
+mod enrol_tls;
+mod exchange;
 mod first_flight;
 mod frames;
 mod identity;
@@ -30,8 +38,12 @@ mod tls;
 mod transport;
 
 pub use bundle::{BUNDLE_PINS_MAX, BundleError, DeviceBundle};
-pub use end::{End, close, finish};
+pub use by_protocol::asks_to_enrol;
+pub use device_key::{make_device_key, signer_of};
+pub use end::{End, close, finish, lease_over};
 pub use endpoint::{ENDPOINT_KEY_BYTES, EndpointKey};
+pub use enrol_tls::EnrolTls;
+pub use exchange::{Asked, ExchangeError, ask};
 pub use first_flight::{FirstFlight, device_endpoint};
 pub use frames::{Event, Frames, Role, Traffic, TrafficCounts, Unstarted};
 pub use identity::{IdentityError, device_of_certificate, device_uri, key_of_certificate};

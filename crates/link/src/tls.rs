@@ -12,27 +12,31 @@
 //! - **A ticket is spent by an attempt that nobody answered.** [`DeviceTls::fresh`] resumes nothing
 //!   and so spends none; it still keeps the tickets it is given.
 //!
-//! Not here: transport settings (`transport`), issuing certificates (`relay`).
+//! Not here: the enrolment protocol (`enrol_tls`), transport settings (`transport`), issuing certificates
+//! (`relay`).
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gridbeat_base::{DeviceId, Remedy};
+use gridbeat_base::{DeviceId, Remedy, WallTime};
 use gridbeat_sync_protocol::{ALPN, PublicKey};
-use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
+use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig};
 use rustls::client::{
     ClientSessionMemoryCache, ClientSessionStore, Resumption, Tls12ClientSessionValue,
     Tls12Resumption, Tls13ClientSessionValue,
 };
 use rustls::pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::danger::ClientCertVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ServerSessionMemoryCache, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::time_provider::TimeProvider;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, NamedGroup, RootCertStore, ServerConfig};
 
-use crate::{BundleError, DeviceBundle, IdentityError, device_of_certificate, key_of_certificate};
+use crate::by_protocol::ByProtocol;
+use crate::{
+    BundleError, DeviceBundle, IdentityError, device_of_certificate, enrol_tls, key_of_certificate,
+};
 
 /// Sessions a relay remembers for resumption: 10,000 devices with two tickets each. One takes about
 /// 0.8 KB (a P-256 client certificate and a secret), so 16 MB when full; the oldest goes first, and
@@ -83,9 +87,7 @@ pub fn device_tls(bundle: &DeviceBundle) -> Result<DeviceTls, TlsError> {
         .with_client_auth_cert(bundle.certificates.clone(), bundle.private_key()?)?;
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.enable_early_data = true;
-    config.time_provider = Arc::new(NotBefore(
-        u64::try_from(bundle.issued.millis() / 1000).unwrap_or(0),
-    ));
+    config.time_provider = Arc::new(NotBefore::of(bundle.issued));
     // One configuration in two copies: a ticket is good only where verifier and key are the very same.
     let mut fresh = config.clone();
     fresh.resumption = resumption(Arc::new(Unspent(Arc::clone(&tickets))));
@@ -97,12 +99,14 @@ pub fn device_tls(bundle: &DeviceBundle) -> Result<DeviceTls, TlsError> {
     })
 }
 
-/// A relay's TLS settings.
+/// A relay's TLS settings, for sync and for enrolment.
 #[derive(Clone)]
 pub struct RelayTls {
     /// For quinn.
-    pub crypto: Arc<QuicServerConfig>,
+    pub crypto: Arc<dyn quinn::crypto::ServerConfig>,
     verifier: Arc<dyn ClientCertVerifier>,
+    /// How long after its end a certificate still serves to ask for another.
+    grace: Duration,
 }
 
 impl fmt::Debug for RelayTls {
@@ -111,19 +115,30 @@ impl fmt::Debug for RelayTls {
     }
 }
 
-/// Makes a relay's TLS settings from the roots that vouch for devices and its own certificate.
+/// Makes a relay's TLS settings from the certificates that vouch for devices, and its own with those
+/// between it and `root`, by which an invited device knows it. For so long as `grace` after its end, a
+/// device's certificate still serves to ask for another, and for nothing else.
 ///
 /// # Errors
 ///
-/// When a root, the certificate or the key is unusable.
+/// When a certificate or the key is unusable, or nothing vouches for devices.
 pub fn relay_tls(
     device_roots: &[CertificateDer<'static>],
+    root: &CertificateDer<'static>,
     certificates: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
+    grace: Duration,
 ) -> Result<RelayTls, TlsError> {
     let verifier =
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots(device_roots)?), provider())
             .build()?;
+    let enrol = enrol_tls::server_settings(
+        Arc::clone(&verifier),
+        root,
+        certificates.clone(),
+        key.clone_key(),
+        grace,
+    )?;
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(Arc::clone(&verifier))
@@ -132,9 +147,14 @@ pub fn relay_tls(
     config.max_early_data_size = EARLY_DATA;
     config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
     config.send_tls13_tickets = TICKETS;
+    let crypto = ByProtocol {
+        sync: Arc::new(config.try_into()?),
+        enrol: Arc::new(enrol),
+    };
     Ok(RelayTls {
-        crypto: Arc::new(config.try_into()?),
+        crypto: Arc::new(crypto),
         verifier,
+        grace,
     })
 }
 
@@ -157,27 +177,56 @@ impl RelayTls {
     ///
     /// When the certificate is not, or no longer, good, or names no device.
     pub fn identify(&self, connection: &quinn::Connection) -> Result<Option<Identified>, TlsError> {
-        let Some(identity) = connection.peer_identity() else {
-            return Ok(None);
-        };
-        let chain = identity
-            .downcast::<Vec<CertificateDer<'static>>>()
-            .map_err(|_| IdentityError::NoCertificate)?;
-        let (first, between) = chain.split_first().ok_or(IdentityError::NoCertificate)?;
-        self.verifier
-            .verify_client_cert(first, between, UnixTime::now())?;
-        Ok(Some(Identified {
-            device: device_of_certificate(first)?,
-            key: key_of_certificate(first)?,
-        }))
+        identify(connection, |first, between| {
+            let now = UnixTime::now();
+            self.verifier.verify_client_cert(first, between, now)
+        })
+    }
+
+    /// Tells which device asks for another certificate on a connection of the enrolment protocol whose
+    /// handshake is complete, by one that is good or has expired within the grace; `None` if it showed none.
+    ///
+    /// # Errors
+    ///
+    /// When the certificate is not good otherwise, or names no device.
+    pub fn identify_renewing(
+        &self,
+        connection: &quinn::Connection,
+    ) -> Result<Option<Identified>, TlsError> {
+        identify(connection, |first, between| {
+            let now = UnixTime::now();
+            let strict = self.verifier.as_ref();
+            enrol_tls::verify_or_expired(strict, first, between, now, self.grace)
+        })
     }
 }
 
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+fn identify(
+    connection: &quinn::Connection,
+    verify: impl FnOnce(
+        &CertificateDer<'_>,
+        &[CertificateDer<'_>],
+    ) -> Result<ClientCertVerified, rustls::Error>,
+) -> Result<Option<Identified>, TlsError> {
+    let Some(identity) = connection.peer_identity() else {
+        return Ok(None);
+    };
+    let chain = identity
+        .downcast::<Vec<CertificateDer<'static>>>()
+        .map_err(|_| IdentityError::NoCertificate)?;
+    let (first, between) = chain.split_first().ok_or(IdentityError::NoCertificate)?;
+    verify(first, between)?;
+    Ok(Some(Identified {
+        device: device_of_certificate(first)?,
+        key: key_of_certificate(first)?,
+    }))
+}
+
+pub(crate) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-fn roots(pins: &[CertificateDer<'static>]) -> Result<RootCertStore, TlsError> {
+pub(crate) fn roots(pins: &[CertificateDer<'static>]) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for pin in pins {
         roots.add(pin.clone())?;
@@ -192,7 +241,14 @@ fn resumption(store: Arc<dyn ClientSessionStore>) -> Resumption {
 /// The machine's clock, but never earlier than a moment that is known to have passed: a phone whose
 /// battery was empty wakes up in 1970, and would find every certificate not yet valid.
 #[derive(Debug)]
-struct NotBefore(u64);
+pub(crate) struct NotBefore(u64);
+
+impl NotBefore {
+    /// Makes the clock of a device that knows the relay's time at one moment.
+    pub(crate) fn of(passed: WallTime) -> Self {
+        Self(u64::try_from(passed.millis() / 1000).unwrap_or(0))
+    }
+}
 
 impl TimeProvider for NotBefore {
     fn current_time(&self) -> Option<UnixTime> {
@@ -270,5 +326,16 @@ impl TlsError {
             | Self::Identity(_) => Remedy::FixSetup,
             Self::NoInitialCipherSuite(_) => Remedy::Report,
         }
+    }
+
+    /// Returns whether a certificate would be good if it had not expired.
+    pub const fn is_expiry(&self) -> bool {
+        use rustls::CertificateError::{Expired, ExpiredContext};
+        matches!(
+            self,
+            Self::Certificate(rustls::Error::InvalidCertificate(
+                Expired | ExpiredContext { .. }
+            ))
+        )
     }
 }

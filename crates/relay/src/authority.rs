@@ -297,7 +297,9 @@ impl Authority {
             device,
             certificates: vec![lease.certificate.clone()],
             key: Redacted::new(key.serialize_pem()),
-            issued: now,
+            issued: lease.issued,
+            renew_after: lease.renew_after,
+            not_after: lease.not_after,
         };
         Ok((bundle, public, lease))
     }
@@ -495,7 +497,15 @@ mod tests {
         let certified = key_of_certificate(&bundle.certificates[0]);
         assert_eq!(certified, Ok(Some(signer.public_key())));
         let identity = authority.relay_identity(NOW, &mut place.random).unwrap();
-        relay_tls(authority.issuers(), identity.certificates, identity.key).unwrap();
+        let (certificates, root) = (identity.certificates, &authority.roots()[0]);
+        relay_tls(
+            authority.issuers(),
+            root,
+            certificates,
+            identity.key,
+            LEASE_GRACE,
+        )
+        .unwrap();
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! - [`authority`](Authority): the certificate authority of the relay and its devices; `root`: the key above
 //!   it, which the relay does not need
 //! - [`operator`](Operator): invite, approve, revoke, list
-//! - `enrol`, `attempts`: what a device is answered that wants to be enrolled
+//! - `enrol`, `attempts`: what a device is answered that wants to be enrolled; `applicants`: its connection
 //! - [`quarantine`](QuarantineLine): what was refused, as an operator reads it
 //! - [`clones`](CloneLine): devices that were copied, as an operator reads them
 //! - [`recovery`](backup): backups, their return, what came back
@@ -18,16 +18,13 @@
 //! (`gridbeat-relay-core`), how QUIC is set up (`gridbeat-link`), signals and the command line (`cli`).
 
 mod admin;
+mod applicants;
 mod attempts;
 mod authority;
 mod brain;
 mod certificates;
 mod clones;
 mod config;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the listener of enrolment calls it")
-)]
 mod enrol;
 mod listener;
 mod lock;

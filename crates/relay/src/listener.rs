@@ -2,16 +2,22 @@
 //!
 //! A device that resumes is known with its first packet, and what came with that packet is handed on at
 //! once; otherwise it is known when the handshake is complete. Being known opens nothing: the brain
-//! looks the device up in the relay's own table when it greets. Not here: sessions (`brain`).
+//! looks the device up in the relay's own table when it greets. Who asks for enrolment is served elsewhere
+//! (`applicants`), and never early. Not here: sessions (`brain`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use gridbeat_link::{Frames, Identified, Outage, RelayTls, Role, Traffic, close, relay_transport};
+use gridbeat_link::{
+    Frames, Identified, Outage, RelayTls, Role, Traffic, asks_to_enrol, close, lease_over,
+    relay_transport,
+};
+use gridbeat_sync_protocol::Close;
 use quinn::{Connection, Endpoint, Incoming, ServerConfig, ZeroRttAccepted};
 use tokio::sync::mpsc;
 
+use crate::applicants::Applicants;
 use crate::brain::{Input, refusal};
 
 /// Handshakes under way above which an address must prove itself first (RFC 9000, 8.1.2): it costs
@@ -56,7 +62,16 @@ pub(crate) struct Listener {
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) counts: Arc<ListenerCounts>,
     pub(crate) inputs: mpsc::Sender<Input>,
+    pub(crate) applicants: Applicants,
     pub(crate) connections_max: usize,
+}
+
+/// Who is there once hands are shaken.
+enum Caller {
+    /// A device that wants to sync.
+    Device(Connection, Identified),
+    /// Somebody who wants to enrol, or to renew.
+    Applicant(Connection),
 }
 
 /// Counts something as long as it lives.
@@ -100,8 +115,12 @@ impl Listener {
         let shaking = self.identify(incoming, Arc::new(config));
         let shaking = tokio::time::timeout(HANDSHAKE_MAX, shaking).await;
         drop(handshake);
-        let Ok(Some((connection, identified))) = shaking else {
-            return;
+        let (connection, identified) = match shaking {
+            Ok(Some(Caller::Device(connection, identified))) => (connection, identified),
+            Ok(Some(Caller::Applicant(connection))) => {
+                return self.applicants.serve(connection, &self.tls).await;
+            }
+            Ok(None) | Err(_) => return,
         };
         if self.counts.connections.load(Ordering::Relaxed) > self.connections_max {
             self.counts.turned_away.fetch_add(1, Ordering::Relaxed);
@@ -133,22 +152,32 @@ impl Listener {
     }
 
     /// Shakes hands, as far as it takes to know the device.
-    async fn identify(
-        &self,
-        incoming: Incoming,
-        config: Arc<ServerConfig>,
-    ) -> Option<(Connection, Identified)> {
+    async fn identify(&self, incoming: Incoming, config: Arc<ServerConfig>) -> Option<Caller> {
         let mut connecting = incoming.accept_with(config).ok()?;
         // The device's first message has been read then, and with it its ticket.
-        connecting.handshake_data().await.ok()?;
+        if asks_to_enrol(connecting.handshake_data().await.ok()?) {
+            return connecting.await.ok().map(Caller::Applicant);
+        }
         let Ok((connection, complete)) = connecting.into_0rtt() else {
             unreachable!("a server may always send early")
         };
         match self.device_of(&connection, complete).await {
-            Ok(identified) => Some((connection, identified?)),
+            Ok(identified) => Some(Caller::Device(connection, identified?)),
             Err(error) => {
                 self.counts.unidentified.fetch_add(1, Ordering::Relaxed);
                 tracing::info!(%error, "a connection without a usable certificate");
+                if error.is_expiry() {
+                    // It may renew by itself, and come again at once.
+                    let (reason, retry_after_s) = (lease_over(), 0);
+                    close(
+                        &connection,
+                        &Close {
+                            reason,
+                            retry_after_s,
+                        },
+                    );
+                    return None;
+                }
                 let words = refusal(
                     "device_certificate_refused",
                     "the relay does not accept this device's certificate: have the device enrolled again",
@@ -182,8 +211,7 @@ impl Listener {
 
 /// Settings of the relay's endpoint. Each connection has transport settings of its own beside.
 pub(crate) fn server_config(tls: &RelayTls) -> ServerConfig {
-    let crypto: Arc<quinn::crypto::rustls::QuicServerConfig> = Arc::clone(&tls.crypto);
-    let mut config = ServerConfig::with_crypto(crypto);
+    let mut config = ServerConfig::with_crypto(Arc::clone(&tls.crypto));
     config
         .migration(true) // a bicycle changes networks; rights follow the device, not the address
         .max_incoming(INCOMING_MAX)

@@ -21,17 +21,21 @@ use gridbeat_link::{
 };
 use gridbeat_relay_core as core;
 use gridbeat_relay_core::{Counters, PlaceError};
-use gridbeat_relay_store::{Approval, DeviceRow, InvitationRow, SqliteStore, StoreOptions};
+use gridbeat_relay_store::{
+    Approval, DeviceRow, InvitationRow, LEASE_GRACE, SqliteStore, StoreOptions,
+};
 use gridbeat_sync_protocol::{Fingerprint, Invitation};
 use quinn::{Endpoint, TokioRuntime, VarInt};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::admin::{Admin, days_until, serve};
+use crate::applicants::Applicants;
 use crate::authority::Authority;
 use crate::brain::{Brain, INPUTS_HELD, Input};
 use crate::certificates::{AuthorityError, DAY_S};
 use crate::config::{RelayConfig, WrongValue};
+use crate::enrol::Enrolments;
 use crate::listener::{Listener, ListenerCounts, server_config};
 use crate::lock::DataLock;
 use crate::operator::{self, Enrolment, Invite, OperatorError, add, revoke};
@@ -119,11 +123,13 @@ pub async fn start(config: RelayConfig, kinds: Kinds) -> Result<RelayHandle, Sta
     )?;
     let traffic = Arc::<Traffic>::default();
     let counts = Arc::<ListenerCounts>::default();
+    let enrolments = Enrolments::new(Arc::clone(&authority), config.lease());
     let listener = Listener {
         config: Arc::new(server_config(&tls)),
         tls,
         traffic: Arc::clone(&traffic),
         counts: Arc::clone(&counts),
+        applicants: Applicants::new(enrolments, inputs.clone()),
         inputs: inputs.clone(),
         connections_max: config.connections_max,
     };
@@ -200,7 +206,13 @@ impl Files {
         )?;
         let identity = authority.relay_identity(now, &mut random)?;
         Ok(Self {
-            tls: relay_tls(authority.issuers(), identity.certificates, identity.key)?,
+            tls: relay_tls(
+                authority.issuers(),
+                &authority.roots()[0],
+                identity.certificates,
+                identity.key,
+                LEASE_GRACE,
+            )?,
             authority: Arc::new(authority),
             key: identity.endpoint,
             store: SqliteStore::open(

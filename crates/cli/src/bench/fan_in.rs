@@ -143,7 +143,12 @@ async fn watch(mut news: Receiver<LinkNews>, incidents: u64) -> anyhow::Result<S
                     seen.waits.extend(std::iter::repeat_n(after, changes));
                     seen.last = Some(Instant::now());
                 }
-                Ok(LinkNews::Up { .. } | LinkNews::EarlyRefused | LinkNews::Down { .. }) => {}
+                Ok(
+                    LinkNews::Up { .. }
+                    | LinkNews::EarlyRefused
+                    | LinkNews::Down { .. }
+                    | LinkNews::Renewed { .. },
+                ) => {}
                 Err(RecvError::Lagged(_)) => bail!("acknowledgements were missed"),
                 Err(RecvError::Closed) => bail!("a device stopped"),
             }

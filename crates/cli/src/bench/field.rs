@@ -214,7 +214,12 @@ pub(super) async fn acknowledged(
                 Ok(LinkNews::Acknowledged { changes, .. }) => {
                     open = open.saturating_sub(changes as u64)
                 }
-                Ok(LinkNews::Up { .. } | LinkNews::EarlyRefused | LinkNews::Down { .. }) => {}
+                Ok(
+                    LinkNews::Up { .. }
+                    | LinkNews::EarlyRefused
+                    | LinkNews::Down { .. }
+                    | LinkNews::Renewed { .. },
+                ) => {}
                 Err(RecvError::Lagged(_)) => bail!("acknowledgements were missed"),
                 Err(RecvError::Closed) => bail!("the device stopped"),
             }

@@ -4,6 +4,7 @@
 //! the id of its installation. With `--stdio` it runs and speaks JSON lines; without, each verb opens the file,
 //! does one thing and closes it. What an operator does with a relay's devices is in `office`.
 
+mod enrol;
 mod key;
 mod not_accepted;
 pub(crate) mod protocol;
@@ -66,6 +67,10 @@ pub(crate) fn run(args: DeviceArgs) -> anyhow::Result<Ending> {
             let key_file = key_file.unwrap_or_else(|| dir.join(key::KEY));
             return key::encrypt_file(&dir.join(FILE), &key_file);
         }
+        if let DeviceVerb::Enrol(args) = verb {
+            let bundle = bundle.unwrap_or_else(|| dir.join(BUNDLE));
+            return enrol::run(&dir, &bundle, args).await;
+        }
         let device = open(&dir, bundle, key_file, LinkPolicy::OnRequest).await?;
         let done = one_shot(&device, verb).await;
         device.close().await;
@@ -80,16 +85,17 @@ pub(crate) async fn open(
     key_file: Option<PathBuf>,
     link: LinkPolicy,
 ) -> anyhow::Result<Device> {
-    let bundle = bundle.unwrap_or_else(|| dir.join(BUNDLE));
-    let bundle = DeviceBundle::read(&bundle).with_context(|| {
+    let file = bundle.unwrap_or_else(|| dir.join(BUNDLE));
+    let bundle = DeviceBundle::read(&file).with_context(|| {
         format!(
-            "{}: ask the relay's operator for a bundle",
-            bundle.display()
+            "{}: ask the relay's operator for an invitation, and run gridbeat device enrol",
+            file.display()
         )
     })?;
     let install = install_from_file(&dir.join(INSTALL))
         .with_context(|| format!("{}: no id of this installation", dir.display()))?;
     let mut config = Config::new(dir.join(FILE), bundle, install, gridbeat_domain::kinds());
+    config.bundle_file = Some(file);
     config.link = link;
     config.key = key::find(
         &config.path,
@@ -101,6 +107,7 @@ pub(crate) async fn open(
 
 async fn one_shot(device: &Device, verb: DeviceVerb) -> anyhow::Result<Ending> {
     match verb {
+        DeviceVerb::Enrol(_) => unreachable!("done before there is a device"),
         DeviceVerb::Report(args) => report(device, args).await,
         DeviceVerb::Records(args) => list(device, args).await,
         DeviceVerb::Record { document, json } => show(device, document, json).await,

@@ -154,7 +154,6 @@ impl RelayConfig {
         self.data.join("root")
     }
 
-    #[expect(dead_code, reason = "the listener of enrolment asks for it")]
     pub(crate) const fn lease(&self) -> Duration {
         Duration::from_secs(self.lease_days * DAY_S)
     }

@@ -69,7 +69,7 @@ pub(crate) struct Listener {
 /// Who is there once hands are shaken.
 enum Caller {
     /// A device that wants to sync.
-    Device(Connection, Identified),
+    Device(Connection, Box<Identified>),
     /// Somebody who wants to enrol, or to renew.
     Applicant(Connection),
 }
@@ -116,7 +116,7 @@ impl Listener {
         let shaking = tokio::time::timeout(HANDSHAKE_MAX, shaking).await;
         drop(handshake);
         let (connection, identified) = match shaking {
-            Ok(Some(Caller::Device(connection, identified))) => (connection, identified),
+            Ok(Some(Caller::Device(connection, identified))) => (connection, *identified),
             Ok(Some(Caller::Applicant(connection))) => {
                 return self.applicants.serve(connection, &self.tls).await;
             }
@@ -162,7 +162,7 @@ impl Listener {
             unreachable!("a server may always send early")
         };
         match self.device_of(&connection, complete).await {
-            Ok(identified) => Some(Caller::Device(connection, identified?)),
+            Ok(identified) => Some(Caller::Device(connection, Box::new(identified?))),
             Err(error) => {
                 self.counts.unidentified.fetch_add(1, Ordering::Relaxed);
                 tracing::info!(%error, "a connection without a usable certificate");

@@ -106,16 +106,12 @@ pub async fn start(config: RelayConfig, kinds: Kinds) -> Result<RelayHandle, Sta
     };
     let admin_listener = listen_admin(config.admin).map_err(admin_failed)?;
 
-    let core_config = core::Config {
-        new_documents_per_hour_max: Some(config.new_documents_per_hour_max),
-        ..core::Config::default()
-    };
     let incarnation = store.incarnation();
     let committed = broadcast::Sender::new(COMMITS_HELD);
     let fault = watch::Sender::new(None);
     let (inputs, queue) = mpsc::channel(INPUTS_HELD);
     let ended = run_brain(
-        core::Relay::new(core_config, kinds, incarnation),
+        core_of(&config, kinds, incarnation),
         store,
         (inputs.clone(), queue),
         (clock, lock),
@@ -162,6 +158,15 @@ pub async fn start(config: RelayConfig, kinds: Kinds) -> Result<RelayHandle, Sta
         ended: Some(ended),
         admin: Some((admin, admin_task)),
     })
+}
+
+/// Makes the brain of a relay with this configuration.
+fn core_of(config: &RelayConfig, kinds: Kinds, incarnation: Incarnation) -> core::Relay {
+    let core_config = core::Config {
+        new_documents_per_hour_max: Some(config.new_documents_per_hour_max),
+        ..core::Config::default()
+    };
+    core::Relay::new(core_config, kinds, incarnation)
 }
 
 /// Warns once a day when the issuing certificate nears its end, until the other end of `until` is dropped.

@@ -64,7 +64,10 @@ impl RelayAtHome {
     }
 
     pub(super) async fn stop(&mut self) -> bool {
-        self.relay.take().unwrap().stop().await
+        let is_drained = self.relay.take().unwrap().stop().await;
+        // The socket goes with the endpoint's own task, which has to have its turn once more.
+        tokio::spawn(async {}).await.unwrap();
+        is_drained
     }
 
     pub(super) fn handle(&self) -> &RelayHandle {

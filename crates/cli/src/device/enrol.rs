@@ -33,7 +33,7 @@ pub(super) async fn run(dir: &Path, bundle: &Path, args: EnrolArgs) -> anyhow::R
         Err(error) => return refused(&error, args.json),
     };
     let mut said = None;
-    let told = |news| {
+    let told = |news: EnrolNews| {
         // Whoever does not read any more is not waited for.
         let _ = tell(&news, &mut said, args.json);
     };
@@ -77,7 +77,7 @@ fn tell_waiting(fingerprint: Fingerprint, as_json: bool) -> anyhow::Result<()> {
         let fingerprint = fingerprint.to_string();
         return print_json(&json!({"event": "waiting", "fingerprint": fingerprint}));
     }
-    print(&format!("{fingerprint}"))?;
+    print(&fingerprint.to_string())?;
     print("请把以上六位数字读给管理员，等待批准")?;
     Ok(print("read these six digits to the operator, and wait")?)
 }
@@ -111,9 +111,12 @@ fn tell_words(words: &Reason, as_json: bool) -> anyhow::Result<()> {
 fn refused(error: &EnrolError, as_json: bool) -> anyhow::Result<Ending> {
     tracing::warn!(%error, "the device was not enrolled");
     tell_words(&error.words(), as_json)?;
-    Ok(match error.remedy() {
-        Remedy::RetryHere | Remedy::Reconnect => Ending::NotInTime,
-        Remedy::FixInput => Ending::BadInput,
-        _ => Ending::Failed,
+    let remedy = error.remedy();
+    Ok(if matches!(remedy, Remedy::RetryHere | Remedy::Reconnect) {
+        Ending::NotInTime
+    } else if remedy == Remedy::FixInput {
+        Ending::BadInput
+    } else {
+        Ending::Failed
     })
 }

@@ -12,13 +12,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use gridbeat_base::{DeviceId, DocumentId, Install, Position, Scope, Verbs};
-use gridbeat_device::{Config, Device, LinkPolicy, Query, SyncState};
+use gridbeat_base::{DocumentId, Position, Scope, Verbs};
+use gridbeat_device::{Config, Device, Enrolment, LinkPolicy, Query, SyncState, install_from_file};
 use gridbeat_domain::{
     Catalogue, CategoryKind, IncidentIntent, IncidentView, Severity, Step, kinds,
 };
-use gridbeat_link::{Clock, random_from_system};
-use gridbeat_relay::{Enrolment, RelayConfig, RelayHandle};
+use gridbeat_relay::{Invite, RelayConfig, RelayHandle};
 
 #[tokio::main]
 #[expect(clippy::too_many_lines, reason = "an example reads from top to bottom")]
@@ -108,24 +107,35 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Enrols a device that may write in a scope, opens its file, and lets it meet the relay once, by which it
-/// learns what it may do.
+/// Asks a device in that may work in a scope, has it enrol by the code, opens its file, and lets it meet the
+/// relay once, by which it learns what it may do.
 async fn open(
     relay: &RelayHandle,
     folder: &Path,
     name: &str,
     scope: &Scope,
 ) -> anyhow::Result<Device> {
-    let mut random = random_from_system();
-    let id = DeviceId::mint(Clock::start().now().wall, &mut random);
-    let grants = [(scope.clone(), Verbs::WORK.into())];
-    let bundle = relay
-        .enrol(Enrolment::new(id, name, grants, &relay.addr().to_string()))
-        .await?;
-    // A phone keeps it outside what its backups copy: see `gridbeat_device::install_from_file`.
-    let install = Install::from_bytes(random.bytes());
-    let path = folder.join(format!("{id}.db"));
-    let mut config = Config::new(path, bundle, install, kinds());
+    // The operator's side: what is shown as a QR code, or sent as a line of text.
+    let invite = Invite {
+        name: name.to_owned(),
+        grants: [(scope.clone(), Verbs::WORK.into())].into(),
+        relay: relay.addr().to_string(),
+        auto_approve: true,
+    };
+    let (invitation, _) = relay.invite(invite).await?;
+
+    // The device's side: it makes its key itself, and keeps what it gets.
+    let home = folder.join(name);
+    std::fs::create_dir(&home)?;
+    // A phone keeps it outside what its backups copy.
+    let install = install_from_file(&home.join("install"))?;
+    let file = home.join("bundle.json");
+    let enrolment = Enrolment::begin(invitation, &file, install, "a phone")?;
+    let bundle = enrolment.finish(drop).await?;
+    println!("{name}: enrolled as {}", bundle.device);
+
+    let mut config = Config::new(home.join("device.db"), bundle, install, kinds());
+    config.bundle_file = Some(file);
     config.link = LinkPolicy::OnRequest;
     let device = Device::open(config).await?;
     sync(&device).await?;

@@ -152,22 +152,21 @@ impl World {
         for number in 0..DEVICES {
             let home = folder.join(format!("device-{number}"));
             fs::create_dir(&home)?;
-            let issue = [
-                "relay",
-                "issue",
-                "--device-name",
-                "victim",
-                "--scope",
-                SCOPE,
-            ];
+            let create = ["create", "--name", "victim", "--scope", SCOPE];
+            let invited = Command::new(program)
+                .args(["enrol", "--config"])
+                .arg(&config)
+                .args(create)
+                .args(["--relay", &address, "--auto-approve", "--output", "json"])
+                .output()?;
+            let invited: Value = serde_json::from_slice(&invited.stdout)
+                .context("gridbeat enrol create answered something else")?;
+            let invitation = invited["invitation"].as_str().context("no invitation")?;
             succeed(
                 Command::new(program)
-                    .args(issue)
-                    .args(["--relay", &address])
-                    .arg("--config")
-                    .arg(&config)
-                    .arg("--out")
-                    .arg(home.join("bundle.json")),
+                    .args(["device", "--dir"])
+                    .arg(&home)
+                    .args(["enrol", invitation]),
             )?;
             devices.push(Device::start(program, home, number, 0, say.clone())?);
         }

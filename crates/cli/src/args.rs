@@ -26,7 +26,7 @@ pub(crate) struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Run a relay, or make one and enrol its devices.
+    /// Run a relay, or make one.
     Relay(RelayArgs),
     /// Run a device or do one thing with its file, here; or see to the devices of a relay, as its operator.
     Device(Box<DeviceArgs>),
@@ -140,24 +140,6 @@ pub(crate) enum RelayVerb {
         /// The folder of the root [default: where relay init made it].
         #[arg(long, value_name = "FOLDER")]
         root: Option<PathBuf>,
-    },
-    /// Enrol a device and write the bundle that reaches this relay. The bundle holds its key.
-    Issue {
-        /// Where the relay is.
-        #[command(flatten)]
-        place: RelayPlace,
-        /// What people call the device.
-        #[arg(long, value_name = "NAME")]
-        device_name: String,
-        /// A scope it may read and write; may be repeated.
-        #[arg(long, value_name = "SCOPE", required = true)]
-        scope: Vec<Scope>,
-        /// The relay's address as the device reaches it: host:port.
-        #[arg(long, value_name = "HOST:PORT")]
-        relay: String,
-        /// Where to write the bundle.
-        #[arg(long, value_name = "FILE")]
-        out: PathBuf,
     },
 }
 

@@ -1,15 +1,15 @@
-//! `gridbeat relay`: run a relay; make one, enrol its devices.
+//! `gridbeat relay`: run a relay, or make one.
 //!
-//! Enrolling writes into the relay's database, running or not: it looks rights up anew
+//! What is written into a relay's database it takes up, running or not: it looks rights up anew
 //! within seconds. Not here: serving (`gridbeat-relay`), what records mean (`gridbeat-domain`).
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use gridbeat_base::{DeviceId, Scope, Verbs, WallTime};
-use gridbeat_link::{Clock, DeviceBundle, random_from_system};
-use gridbeat_relay::{Authority, ConfigError, Enrolment, Operator, RelayConfig};
+use gridbeat_base::{Scope, Verbs, WallTime};
+use gridbeat_link::{Clock, random_from_system};
+use gridbeat_relay::{Authority, ConfigError, Invite, Operator, RelayConfig};
 use gridbeat_relay_store::{SqliteStore, StoreOptions};
 use serde_json::json;
 
@@ -53,23 +53,6 @@ pub(crate) fn run(args: RelayArgs) -> anyhow::Result<Ending> {
             Ok(Ending::Good)
         }
         RelayVerb::RenewIssuer { place, root } => renew_issuer(&place.config, root),
-        RelayVerb::Issue {
-            place,
-            device_name,
-            scope,
-            relay,
-            out,
-        } => {
-            let bundle = issue(&place.config, &device_name, &scope, &relay)?;
-            let written = bundle.write(&out);
-            written.with_context(|| format!("{} could not be written", out.display()))?;
-            print(&format!(
-                "device {}: its bundle is {}",
-                bundle.device,
-                out.display()
-            ))?;
-            Ok(Ending::Good)
-        }
     }
 }
 
@@ -139,21 +122,22 @@ fn renew_issuer(path: &Path, root: Option<PathBuf>) -> anyhow::Result<Ending> {
     Ok(Ending::Good)
 }
 
-/// Enrols a device and makes its bundle.
-pub(crate) fn issue(
+/// Asks a device in that may work in scopes, without an operator's look; returns the line it enrols by.
+pub(crate) fn invite(
     path: &Path,
     name: &str,
     scopes: &[Scope],
     relay: &str,
-) -> anyhow::Result<DeviceBundle> {
-    let now = Clock::start().now().wall;
-    let device = DeviceId::mint(now, &mut random_from_system());
-    let grants = scopes
-        .iter()
-        .cloned()
-        .map(|scope| (scope, Verbs::WORK.into()));
-    let enrolment = Enrolment::new(device, name, grants, relay);
-    Ok(Operator::open(&read(path)?)?.enrol(&enrolment)?)
+) -> anyhow::Result<String> {
+    let grants = scopes.iter().cloned();
+    let invite = Invite {
+        name: name.to_owned(),
+        grants: grants.map(|scope| (scope, Verbs::WORK.into())).collect(),
+        relay: relay.to_owned(),
+        auto_approve: true,
+    };
+    let (invitation, _) = Operator::open(&read(path)?)?.invite(&invite)?;
+    Ok(invitation.to_text())
 }
 
 /// Writes a time for people.

@@ -5,9 +5,10 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use gridbeat_base::{DeviceId, Scope, Verbs};
+use gridbeat_base::{DeviceId, Random, Scope, Verbs, WallTime};
 use gridbeat_domain::Role;
-use gridbeat_relay::{By, Enrolment, Granted, Operator, RelayConfig};
+use gridbeat_relay::{Authority, By, Granted, RelayConfig};
+use gridbeat_relay_store::{Registry as _, SqliteStore, StoreOptions};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -18,16 +19,23 @@ impl Files {
     fn new() -> Self {
         let files = Self(TempDir::new().unwrap());
         assert_eq!(files.run(&["relay", "init"]), (0, String::new()));
-        let mut operator = Operator::open(&files.relay()).unwrap();
-        operator.act_as(By::new("王调度", "新车上路").unwrap());
+        let (relay, mut random) = (files.relay(), Random::from_number(1));
+        let authority = Authority::open(&relay.authority()).unwrap();
+        let options = StoreOptions {
+            receipts: Some((authority.receipts(&mut random).unwrap(), WallTime(1))),
+            ..StoreOptions::default()
+        };
+        let mut store = SqliteStore::open(&relay.database(), options, &mut random).unwrap();
+        store.act_as(By::new("王调度", "新车上路").unwrap());
         let role = Role::find("collector").unwrap();
         let granted = Granted {
             role: role.id.to_owned(),
             verbs: role.verbs,
         };
-        let grants = [(Scope::new("招宝山").unwrap(), granted)];
-        let enrolment = Enrolment::new(device(), "一号车", grants, "127.0.0.1:1");
-        operator.enrol(&enrolment).unwrap();
+        let grants = [(Scope::new("招宝山").unwrap(), granted)].into();
+        store
+            .add_device(device(), "一号车", &grants, WallTime(1))
+            .unwrap();
         files
     }
 

@@ -14,10 +14,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use gridbeat_base::{DeviceId, Random, Redacted, WallTime};
-use gridbeat_link::{
-    DeviceBundle, ENDPOINT_KEY_BYTES, EndpointKey, device_uri, read_private, write_private,
-};
+use gridbeat_base::{DeviceId, Random, WallTime};
+use gridbeat_link::{ENDPOINT_KEY_BYTES, EndpointKey, device_uri, read_private, write_private};
 use gridbeat_relay_store::LEASE_GRACE;
 use gridbeat_sync_protocol::{Pin, PublicKey, Signer};
 use rcgen::{
@@ -271,39 +269,6 @@ impl Authority {
         })
     }
 
-    /// Issues what `device` needs to reach the relay at `relay` (`host:port`), its key too.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::certify`].
-    pub fn issue_device(
-        &self,
-        device: DeviceId,
-        relay: &str,
-        now: WallTime,
-        lifetime: Duration,
-        random: &mut Random,
-    ) -> Result<(DeviceBundle, PublicKey, Lease), AuthorityError> {
-        // A device signs what it pushes by the same key (`PROTOCOL.md`, 4.10).
-        let key = KeyPair::generate_for(&PKCS_ED25519)?;
-        let public = key.der_bytes().try_into().ok();
-        let public = public.and_then(|bytes| PublicKey::from_bytes(&bytes));
-        let public = public.ok_or(rcgen::Error::CouldNotParseKeyPair)?;
-        let lease = self.certify(device, &public, now, lifetime, random)?;
-        let bundle = DeviceBundle {
-            relay: relay.to_owned(),
-            server_name: self.server_name.clone(),
-            pins: self.roots.clone(),
-            device,
-            certificates: vec![lease.certificate.clone()],
-            key: Redacted::new(key.serialize_pem()),
-            issued: lease.issued,
-            renew_after: lease.renew_after,
-            not_after: lease.not_after,
-        };
-        Ok((bundle, public, lease))
-    }
-
     /// Makes another issuing key by the root in the folder `root`. Devices of the key before are served as
     /// ever; a running relay takes the new one when it is started again.
     ///
@@ -423,7 +388,11 @@ const fn whole_seconds(at: WallTime) -> WallTime {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gridbeat_link::{device_of_certificate, device_tls, key_of_certificate, relay_tls};
+    use gridbeat_link::{
+        DeviceBundle, device_of_certificate, device_tls, key_of_certificate, make_device_key,
+        relay_tls, signer_of,
+    };
+    use gridbeat_sync_protocol::Issued;
 
     const NOW: WallTime = WallTime(1_790_000_000_000);
     const NAME: &str = "relay.gridbeat";
@@ -488,9 +457,20 @@ mod tests {
     fn what_it_issues_makes_both_ends_of_a_link() {
         let mut place = Place::new();
         let authority = place.open();
-        let (bundle, _, _) = authority
-            .issue_device(device(), "127.0.0.1:1", NOW, LEASE, &mut place.random)
-            .unwrap();
+        let key = make_device_key(&mut place.random);
+        let public = signer_of(&key).unwrap().public_key();
+        let lease = authority.certify(device(), &public, NOW, LEASE, &mut place.random);
+        let lease = lease.unwrap();
+        let issued = Issued {
+            device: device(),
+            server_name: authority.server_name().to_owned(),
+            pins: authority.roots().iter().map(|root| root.to_vec()).collect(),
+            certificates: vec![lease.certificate.to_vec()],
+            issued: lease.issued,
+            renew_after: lease.renew_after,
+            not_after: lease.not_after,
+        };
+        let bundle = DeviceBundle::from_issued("127.0.0.1:1", &issued, &key).unwrap();
         assert_eq!(device_of_certificate(&bundle.certificates[0]), Ok(device()));
         device_tls(&bundle).unwrap();
         let signer = bundle.signer().unwrap().unwrap();

@@ -42,13 +42,13 @@ pub use authority::{
 pub use certificates::AuthorityError;
 pub use clones::CloneLine;
 pub use config::{ConfigError, RelayConfig, WrongValue};
-pub use operator::{Enrolment, Invite, Operator, OperatorError};
+pub use operator::{Invite, Operator, OperatorError};
 pub use quarantine::{QuarantineDetail, QuarantineLine, QuarantineOutline};
 pub use recovery::{BroughtLine, Recovered, SilentLine, backup, recovered, restore, set_stable};
 pub use relay::{RelayHandle, StartError, start};
 
 #[doc(no_inline)]
-pub use gridbeat_link::{DeviceBundle, TrafficCounts};
+pub use gridbeat_link::TrafficCounts;
 #[doc(no_inline)]
 pub use gridbeat_relay_core::{Counters, PlaceError, StoreFault};
 #[doc(no_inline)]

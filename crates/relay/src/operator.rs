@@ -4,53 +4,19 @@
 //! devices every few seconds. Not here: the command line (`cli`).
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use gridbeat_base::{DeviceId, Incarnation, Remedy, Scope, WallTime};
-use gridbeat_link::{Clock, DeviceBundle, random_from_system};
+use gridbeat_link::{Clock, random_from_system};
 use gridbeat_relay_core::{PlaceError, StoreFault};
 use gridbeat_relay_store::{
-    Approval, BackupError, By, DeviceRow, Granted, InvitationRow, LeaseRow, OpenError,
-    Registry as _, SqliteStore, Standing, StoreOptions,
+    Approval, BackupError, By, DeviceRow, Granted, InvitationRow, OpenError, Registry as _,
+    SqliteStore, Standing, StoreOptions,
 };
 use gridbeat_sync_protocol::{EnrolCode, Fingerprint, Invitation, InvitationError};
 
-use crate::authority::{Authority, LEASE_DAYS_DEFAULT};
-use crate::certificates::{AuthorityError, DAY_S};
+use crate::authority::Authority;
+use crate::certificates::AuthorityError;
 use crate::config::RelayConfig;
-
-/// A device to be enrolled.
-#[derive(Clone, Debug)]
-pub struct Enrolment {
-    /// The device.
-    pub device: DeviceId,
-    /// A name for operators: whose it is.
-    pub name: String,
-    /// What it may do in which scope.
-    pub grants: BTreeMap<Scope, Granted>,
-    /// How it reaches the relay: `host:port`.
-    pub relay: String,
-    /// How long its certificate is good.
-    pub lifetime: Duration,
-}
-
-impl Enrolment {
-    /// Makes the enrolment of a device, with a certificate of the usual lifetime.
-    pub fn new(
-        device: DeviceId,
-        name: &str,
-        grants: impl IntoIterator<Item = (Scope, Granted)>,
-        relay: &str,
-    ) -> Self {
-        Self {
-            device,
-            name: name.to_owned(),
-            grants: grants.into_iter().collect(),
-            relay: relay.to_owned(),
-            lifetime: Duration::from_secs(LEASE_DAYS_DEFAULT * DAY_S),
-        }
-    }
-}
 
 /// A device to be asked in.
 #[derive(Clone, Debug)]
@@ -143,15 +109,6 @@ impl Operator {
         approve(&mut self.store, id, fingerprint)
     }
 
-    /// Enrols a device, or gives one that is enrolled other grants; returns its bundle.
-    ///
-    /// # Errors
-    ///
-    /// [`OperatorError`]; see [`RelayHandle::enrol`](crate::RelayHandle::enrol).
-    pub fn enrol(&mut self, enrolment: &Enrolment) -> Result<DeviceBundle, OperatorError> {
-        add(&mut self.store, &self.authority, enrolment)
-    }
-
     /// Takes all rights from a device; a running relay ends its sessions within seconds. Returns whether
     /// it had any.
     ///
@@ -229,33 +186,6 @@ impl Operator {
     pub const fn authority(&mut self) -> &mut Authority {
         &mut self.authority
     }
-}
-
-pub(crate) fn add(
-    store: &mut SqliteStore,
-    authority: &Authority,
-    enrolment: &Enrolment,
-) -> Result<DeviceBundle, OperatorError> {
-    let now = wall();
-    store.add_device(enrolment.device, &enrolment.name, &enrolment.grants, now)?;
-    let relay = &enrolment.relay;
-    let mut random = random_from_system();
-    let (bundle, key, lease) = authority.issue_device(
-        enrolment.device,
-        relay,
-        now,
-        enrolment.lifetime,
-        &mut random,
-    )?;
-    store.put_lease(&LeaseRow {
-        device: enrolment.device,
-        key,
-        certificate: lease.certificate.to_vec(),
-        issued: lease.issued,
-        renew_after: lease.renew_after,
-        not_after: lease.not_after,
-    })?;
-    Ok(bundle)
 }
 
 pub(crate) fn invite(

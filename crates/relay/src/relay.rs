@@ -16,8 +16,7 @@ use std::time::Duration;
 use gridbeat_base::{DeviceId, DocumentId, Incarnation, Remedy, Scope, WallTime};
 use gridbeat_document::Kinds;
 use gridbeat_link::{
-    Clock, DeviceBundle, EndpointKey, RelayTls, TlsError, Traffic, TrafficCounts,
-    random_from_system, relay_tls,
+    Clock, EndpointKey, RelayTls, TlsError, Traffic, TrafficCounts, random_from_system, relay_tls,
 };
 use gridbeat_relay_core as core;
 use gridbeat_relay_core::{Counters, PlaceError};
@@ -38,7 +37,7 @@ use crate::config::{RelayConfig, WrongValue};
 use crate::enrol::Enrolments;
 use crate::listener::{Listener, ListenerCounts, server_config};
 use crate::lock::DataLock;
-use crate::operator::{self, Enrolment, Invite, OperatorError, add, revoke};
+use crate::operator::{self, Invite, OperatorError, revoke};
 use crate::storage::{OnAnswer, Storage};
 
 /// Commits held for a watching console that is behind; the oldest are dropped for it.
@@ -293,21 +292,6 @@ impl RelayHandle {
     ) -> Result<Approval, OperatorError> {
         self.work(move |store| operator::approve(store, id, fingerprint))
             .await
-    }
-
-    /// Enrols a device, or gives one that is enrolled other grants; returns its bundle.
-    ///
-    /// # Errors
-    ///
-    /// [`OperatorError`]; the device is then as it was, but for the last step: a device may be enrolled
-    /// that no bundle could be issued for.
-    pub async fn enrol(&self, enrolment: Enrolment) -> Result<DeviceBundle, OperatorError> {
-        let authority = Arc::clone(&self.authority);
-        let bundle = self
-            .work(move |store| add(store, &authority, &enrolment))
-            .await?;
-        self.tell(Input::RightsChanged).await?;
-        Ok(bundle)
     }
 
     /// Takes all rights from a device, and ends its sessions. Returns whether it had any.

@@ -60,10 +60,10 @@ impl Bare {
 /// A relay with an officer at work, and a bundle for somebody else.
 async fn beside_an_officer(dir: &TempDir) -> (RelayAtHome, Device, DeviceBundle) {
     let relay = RelayAtHome::start().await;
-    let officer = relay.device(dir.path(), 1, relay.addr()).await;
+    let officer = relay.device(dir.path(), relay.addr()).await;
     save(&officer, "井盖缺失").await;
     in_sync(&officer).await;
-    let bundle = relay.enrol(7, relay.addr()).await;
+    let bundle = relay.enrol(relay.addr()).await;
     (relay, officer, bundle)
 }
 
@@ -146,8 +146,8 @@ async fn no_more_streams_open_than_pushes_may_be_out() {
 async fn a_relay_that_is_full_says_so_and_when_to_come_again() {
     let dir = TempDir::new().unwrap();
     let mut relay = RelayAtHome::start().await;
-    let mut first = relay.enrol(1, relay.addr()).await;
-    let mut second = relay.enrol(2, relay.addr()).await;
+    let mut first = relay.enrol(relay.addr()).await;
+    let mut second = relay.enrol(relay.addr()).await;
     relay.stop().await;
     let config = RelayConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
@@ -203,7 +203,7 @@ async fn a_flood_of_dials_keeps_nobody_out() {
                 .unwrap(),
         );
     }
-    let late = relay.device(dir.path(), 2, relay.addr()).await;
+    let late = relay.device(dir.path(), relay.addr()).await;
     in_sync(&late).await;
     drop(dials);
     goes_on(officer).await;

@@ -25,8 +25,8 @@ async fn swallowed(link: &Forwarder, count: u64) {
 
 async fn two_devices(relay: &RelayAtHome, link: &Forwarder) -> (tempfile::TempDir, Device, Device) {
     let dir = tempfile::tempdir().unwrap();
-    let ours = relay.device(dir.path(), 1, link.local_addr()).await;
-    let theirs = relay.device(dir.path(), 2, relay.addr()).await;
+    let ours = relay.device(dir.path(), link.local_addr()).await;
+    let theirs = relay.device(dir.path(), relay.addr()).await;
     (dir, ours, theirs)
 }
 

@@ -8,14 +8,14 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 
-use gridbeat_base::{DocumentId, Position};
+use gridbeat_base::{DeviceId, DocumentId, Position};
 use gridbeat_device::{
     Config, DATABASE_KEY_BYTES, DatabaseKey, Device, KeySource, Query, make_key_file, read_key_file,
 };
 use gridbeat_domain::{Catalogue, CategoryKind, IncidentIntent, Severity, Step};
 use tempfile::TempDir;
 
-use super::world::{RelayAtHome, config, converge, device_id, in_sync, scope, state};
+use super::world::{RelayAtHome, config, converge, in_sync, scope, state};
 
 /// Has the shift's process work, and says whether it is to leak something.
 const VARIABLE: &str = "GRIDBEAT_PRIVATE_SHIFT";
@@ -135,11 +135,12 @@ async fn shift() {
     let dir = TempDir::new().unwrap();
     let mut relay = RelayAtHome::start().await;
     let addr = relay.addr();
-    let bundle = relay.enrol(1, addr).await;
+    let bundle = relay.enrol(addr).await;
     eprintln!("{bundle:?}");
     let first = Device::open(encrypted(&dir, bundle.clone())).await.unwrap();
     in_sync(&first).await;
-    let second = relay.device(dir.path(), 2, addr).await;
+    let second = relay.device(dir.path(), addr).await;
+    let second_id = second.id();
 
     let saved = first.create("incident", &scope(), report()).await.unwrap();
     first
@@ -165,7 +166,7 @@ async fn shift() {
     assert!(relay.stop().await);
     relay.start_again().await;
     in_sync(&first).await;
-    assert!(relay.handle().revoke(device_id(2)).await.unwrap());
+    assert!(relay.handle().revoke(second_id).await.unwrap());
     state(&second, "a problem", |state| {
         matches!(state, gridbeat_device::SyncState::Problem { .. })
     })
@@ -221,7 +222,7 @@ async fn errors(device: &Device, dir: &TempDir) {
     let path = dir.path().join("other.gridbeat");
     let key_file = dir.path().join("device.key");
     let key = make_key_file(&key_file).unwrap();
-    let device_id = device_id(3);
+    let device_id = DeviceId::from_bytes([3; 16]);
     let install = gridbeat_base::Install::from_bytes([3; 16]);
     let open = |key: KeySource| {
         let mut config = Config::alone(path.clone(), device_id, install, gridbeat_domain::kinds());

@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use gridbeat_base::Install;
-use gridbeat_device::{Device, LinkPolicy};
-use gridbeat_relay::{Enrolment, OperatorError, backup, recovered, restore};
+use gridbeat_device::{Device, DeviceBundle, LinkPolicy};
+use gridbeat_relay::{OperatorError, backup, recovered, restore};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::world::{PATIENCE, RelayAtHome, config, converge, device_id, in_sync, lists, save};
+use super::world::{PATIENCE, RelayAtHome, config, converge, in_sync, lists, save};
 
 /// Returns what an admin page answers with, without its head.
 async fn page(relay: &RelayAtHome, path: &str) -> (String, serde_json::Value) {
@@ -22,19 +22,22 @@ async fn page(relay: &RelayAtHome, path: &str) -> (String, serde_json::Value) {
     (status, serde_json::from_str(body).unwrap_or_default())
 }
 
-/// Takes all grants from a device that stays enrolled.
-async fn withdraw(relay: &RelayAtHome, number: u8) {
-    let enrolment = Enrolment::new(device_id(number), "王警官", [], &relay.addr().to_string());
-    relay.handle().enrol(enrolment).await.unwrap();
-}
-
 #[tokio::test]
 async fn a_relay_that_lost_its_disk_gets_back_all_it_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
     let mut relay = RelayAtHome::start().await;
-    let a = relay.device(dir.path(), 1, relay.addr()).await;
-    let b = relay.device(dir.path(), 2, relay.addr()).await;
-    let gone = relay.device(dir.path(), 3, relay.addr()).await;
+    let mut bundles = Vec::new();
+    for _ in 0..2 {
+        bundles.push(relay.enrol(relay.addr()).await);
+    }
+    let [a_again, b_again] = [0, 1].map(|at| config(dir.path(), bundles[at].clone()));
+    let a = Device::open(config(dir.path(), bundles[0].clone()))
+        .await
+        .unwrap();
+    let b = Device::open(config(dir.path(), bundles[1].clone()))
+        .await
+        .unwrap();
+    let gone = relay.device(dir.path(), relay.addr()).await;
     save(&a, "before the backup").await;
     converge(&[&a, &b, &gone], 1).await;
     let file = dir.path().join("backup.db");
@@ -47,7 +50,7 @@ async fn a_relay_that_lost_its_disk_gets_back_all_it_acknowledged() {
     a.close().await;
     save(&gone, "by one who leaves").await;
     in_sync(&gone).await;
-    withdraw(&relay, 3).await;
+    relay.grant(gone.id(), []);
     lists(&gone, 0).await;
     assert_eq!(gone.kept().await.unwrap().changes, 1);
     let while_running = restore(&relay.config(), &file);
@@ -57,14 +60,14 @@ async fn a_relay_that_lost_its_disk_gets_back_all_it_acknowledged() {
     );
 
     relay.stop().await;
-    let config = relay.config();
+    let at = relay.config();
     // On a thread of its own: meanwhile the runtime lets the old relay's socket go.
-    let done = tokio::task::spawn_blocking(move || restore(&config, &file));
+    let done = tokio::task::spawn_blocking(move || restore(&at, &file));
     let done = done.await.unwrap().unwrap();
     assert_eq!(done.changes, 1);
     relay.start_again().await;
-    let a = relay.device(dir.path(), 1, relay.addr()).await;
-    let b = relay.device(dir.path(), 2, relay.addr()).await;
+    let [a, b] = [a_again, b_again].map(|config| async { Device::open(config).await.unwrap() });
+    let (a, b) = (a.await, b.await);
     let mut held = Vec::new();
     for device in [&a, &b, &gone] {
         lists(device, 3).await;
@@ -73,13 +76,13 @@ async fn a_relay_that_lost_its_disk_gets_back_all_it_acknowledged() {
     }
     assert!(held.iter().all(|it| *it == held[0]), "{held:?}");
     let report = recovered(&relay.config()).unwrap();
-    let brought = |number: u8| {
+    let brought = |device: &Device| {
         let lines = report.brought.iter();
-        let mine = lines.filter(|line| line.device == device_id(number));
+        let mine = lines.filter(|line| line.device == device.id());
         mine.map(|line| line.changes).sum::<u64>()
     };
-    assert_eq!(brought(1) + brought(2) + brought(3), 2, "{report:?}");
-    assert!(brought(3) > 0, "{report:?}");
+    assert_eq!(brought(&a) + brought(&b) + brought(&gone), 2, "{report:?}");
+    assert!(brought(&gone) > 0, "{report:?}");
     assert!(report.silent.is_empty(), "{report:?}");
     assert_eq!(report.incarnation, done.incarnation);
 }
@@ -88,12 +91,16 @@ async fn a_relay_that_lost_its_disk_gets_back_all_it_acknowledged() {
 async fn what_a_relay_refused_can_be_read_over_http_and_holds_nothing_up() {
     let dir = tempfile::tempdir().unwrap();
     let relay = RelayAtHome::start().await;
-    let honest = relay.device(dir.path(), 1, relay.addr()).await;
-    let device = relay.device(dir.path(), 2, relay.addr()).await;
+    let honest = relay.device(dir.path(), relay.addr()).await;
+    let bundle = relay.enrol(relay.addr()).await;
+    let device = Device::open(config(dir.path(), bundle.clone()))
+        .await
+        .unwrap();
+    in_sync(&device).await;
     device.close().await;
-    let device = on_request(&relay, dir.path(), 2).await;
+    let device = on_request(dir.path(), bundle).await;
     save(&device, "too late").await;
-    withdraw(&relay, 2).await;
+    relay.grant(device.id(), []);
     device.sync_once(PATIENCE).await;
     save(&honest, "in time").await;
     in_sync(&honest).await;
@@ -122,18 +129,21 @@ async fn a_copied_device_goes_on_and_operators_see_both_installations() {
     let dir = tempfile::tempdir().unwrap();
     let other = tempfile::tempdir().unwrap();
     let relay = RelayAtHome::start().await;
-    let original = relay.device(dir.path(), 1, relay.addr()).await;
+    let bundle = relay.enrol(relay.addr()).await;
+    let original = Device::open(config(dir.path(), bundle.clone()))
+        .await
+        .unwrap();
     save(&original, "before the copy").await;
     in_sync(&original).await;
     original.close().await;
-    let mut copied = config(other.path(), relay.enrol(1, relay.addr()).await);
+    let mut copied = config(other.path(), bundle.clone());
     copied.install = Install::new([77; 16]);
-    let from = config(dir.path(), relay.enrol(1, relay.addr()).await).path;
+    let from = config(dir.path(), bundle.clone()).path;
     std::fs::copy(&from, &copied.path).unwrap();
 
     let copy = Device::open(copied).await.unwrap();
     assert!(copy.opening().was_restored);
-    let original = relay.device(dir.path(), 1, relay.addr()).await;
+    let original = Device::open(config(dir.path(), bundle)).await.unwrap();
     save(&original, "typed on the original").await;
     save(&copy, "typed on the copy").await;
     converge(&[&original, &copy], 3).await;
@@ -141,14 +151,14 @@ async fn a_copied_device_goes_on_and_operators_see_both_installations() {
     save(&original, "one more").await;
     converge(&[&original, &copy], 4).await;
     let (_, clones) = page(&relay, "/clones").await;
-    assert_eq!(clones[0]["device"], device_id(1).to_string());
+    assert_eq!(clones[0]["device"], original.id().to_string());
     assert_ne!(clones[0]["one"], clones[0]["other"]);
     let rows = relay.handle().devices().await.unwrap();
     assert_eq!(rows[0].clones.len(), 1);
 }
 
-async fn on_request(relay: &RelayAtHome, dir: &Path, number: u8) -> Device {
-    let mut config = config(dir, relay.enrol(number, relay.addr()).await);
+async fn on_request(dir: &Path, bundle: DeviceBundle) -> Device {
+    let mut config = config(dir, bundle);
     config.link = LinkPolicy::OnRequest;
     Device::open(config).await.unwrap()
 }

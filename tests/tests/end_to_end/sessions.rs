@@ -5,15 +5,15 @@ use gridbeat_domain::{IncidentIntent, kinds};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::world::{
-    PATIENCE, RelayAtHome, config, converge, device_id, in_sync, lists, save, scope, state, within,
+    PATIENCE, RelayAtHome, config, converge, in_sync, lists, save, scope, state, within,
 };
 
 #[tokio::test]
 async fn what_one_officer_saves_another_sees() {
     let dir = tempfile::tempdir().unwrap();
     let relay = RelayAtHome::start().await;
-    let ours = relay.device(dir.path(), 1, relay.addr()).await;
-    let theirs = relay.device(dir.path(), 2, relay.addr()).await;
+    let ours = relay.device(dir.path(), relay.addr()).await;
+    let theirs = relay.device(dir.path(), relay.addr()).await;
 
     for number in 0..20 {
         save(&ours, &format!("井盖缺失 {number}")).await;
@@ -46,8 +46,8 @@ async fn what_one_officer_saves_another_sees() {
 async fn a_watched_query_shows_what_others_do() {
     let dir = tempfile::tempdir().unwrap();
     let relay = RelayAtHome::start().await;
-    let ours = relay.device(dir.path(), 1, relay.addr()).await;
-    let theirs = relay.device(dir.path(), 2, relay.addr()).await;
+    let ours = relay.device(dir.path(), relay.addr()).await;
+    let theirs = relay.device(dir.path(), relay.addr()).await;
     let mut watch = ours.watch(Query::default());
     assert_eq!(
         within("the first list", watch.next()).await.unwrap().len(),
@@ -61,7 +61,7 @@ async fn a_watched_query_shows_what_others_do() {
 async fn the_second_session_greets_with_its_first_packet() {
     let dir = tempfile::tempdir().unwrap();
     let relay = RelayAtHome::start().await;
-    let bundle = relay.enrol(1, relay.addr()).await;
+    let bundle = relay.enrol(relay.addr()).await;
     let mut on_request = config(dir.path(), bundle);
     on_request.link = LinkPolicy::OnRequest;
     let device = Device::open(on_request).await.unwrap();
@@ -85,12 +85,13 @@ async fn the_second_session_greets_with_its_first_packet() {
 async fn a_device_without_a_relay_works_alone() {
     let dir = tempfile::tempdir().unwrap();
     let relay = RelayAtHome::start().await;
-    let device = relay.device(dir.path(), 1, relay.addr()).await;
+    let device = relay.device(dir.path(), relay.addr()).await;
+    let id = device.id();
     device.close().await;
 
-    let path = dir.path().join(format!("{}.gridbeat", device_id(1)));
-    let install = gridbeat_base::Install::from_bytes([1; 16]);
-    let alone = Config::alone(path, device_id(1), install, kinds());
+    let path = dir.path().join(format!("{id}.gridbeat"));
+    let install = gridbeat_base::Install::from_bytes(*id.bytes());
+    let alone = Config::alone(path, id, install, kinds());
     let device = Device::open(alone).await.unwrap();
     save(&device, "占道经营").await;
     lists(&device, 1).await;
@@ -102,8 +103,8 @@ async fn a_device_without_a_relay_works_alone() {
 async fn a_relay_that_stops_and_starts_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let mut relay = RelayAtHome::start().await;
-    let ours = relay.device(dir.path(), 1, relay.addr()).await;
-    let theirs = relay.device(dir.path(), 2, relay.addr()).await;
+    let ours = relay.device(dir.path(), relay.addr()).await;
+    let theirs = relay.device(dir.path(), relay.addr()).await;
     save(&ours, "before").await;
     converge(&[&ours, &theirs], 1).await;
 
@@ -122,7 +123,7 @@ async fn a_relay_that_stops_and_starts_loses_nothing() {
 async fn a_relay_that_forgot_the_session_answers_on_the_same_connection() {
     let dir = tempfile::tempdir().unwrap();
     let mut relay = RelayAtHome::start().await;
-    let bundle = relay.enrol(1, relay.addr()).await;
+    let bundle = relay.enrol(relay.addr()).await;
     let mut on_request = config(dir.path(), bundle);
     on_request.link = LinkPolicy::OnRequest;
     let device = Device::open(on_request).await.unwrap();
@@ -148,14 +149,17 @@ async fn a_relay_that_forgot_the_session_answers_on_the_same_connection() {
 async fn a_device_that_is_closed_and_opened_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let relay = RelayAtHome::start().await;
-    let device = relay.device(dir.path(), 1, relay.addr()).await;
+    let bundle = relay.enrol(relay.addr()).await;
+    let open = || Device::open(config(dir.path(), bundle.clone()));
+    let device = open().await.unwrap();
+    in_sync(&device).await;
     save(&device, "first").await;
     in_sync(&device).await;
     let clone = device.clone();
     device.close().await;
     assert!(clone.query(Query::default()).await.is_err(), "it is closed");
 
-    let device = relay.device(dir.path(), 1, relay.addr()).await;
+    let device = open().await.unwrap();
     save(&device, "second").await;
     converge(&[&device], 2).await;
     assert_eq!(device.scopes().await.unwrap()[0].scope, scope());
@@ -165,7 +169,7 @@ async fn a_device_that_is_closed_and_opened_goes_on() {
 async fn supervisors_and_operators_are_told_how_the_relay_is() {
     let dir = tempfile::tempdir().unwrap();
     let relay = RelayAtHome::start().await;
-    let device = relay.device(dir.path(), 1, relay.addr()).await;
+    let device = relay.device(dir.path(), relay.addr()).await;
     save(&device, "井盖缺失").await;
     in_sync(&device).await;
 

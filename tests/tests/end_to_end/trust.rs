@@ -3,7 +3,7 @@
 use gridbeat_device::{Device, DeviceBundle, SyncProblem, SyncState};
 use gridbeat_relay::{By, Operator};
 
-use super::world::{RelayAtHome, config, device_id, in_sync, save, state};
+use super::world::{RelayAtHome, config, in_sync, save, state};
 
 /// Waits until the device has a problem; returns its code.
 async fn problem(device: &Device) -> String {
@@ -30,7 +30,7 @@ async fn a_device_believes_no_relay_of_another_authority() {
     let dir = tempfile::tempdir().unwrap();
     let ours = RelayAtHome::start().await;
     let other = RelayAtHome::start().await;
-    let mut bundle = ours.enrol(1, ours.addr()).await;
+    let mut bundle = ours.enrol(ours.addr()).await;
     bundle.relay = other.addr().to_string();
     let device = open(&dir, bundle).await;
     assert_eq!(problem(&device).await, "relay_certificate_refused");
@@ -41,9 +41,9 @@ async fn a_relay_serves_no_device_of_another_authority() {
     let dir = tempfile::tempdir().unwrap();
     let ours = RelayAtHome::start().await;
     let other = RelayAtHome::start().await;
-    let mut bundle = ours.enrol(1, ours.addr()).await;
+    let mut bundle = ours.enrol(ours.addr()).await;
     bundle.relay = other.addr().to_string();
-    bundle.pins = other.enrol(1, other.addr()).await.pins;
+    bundle.pins = other.enrol(other.addr()).await.pins;
     let device = open(&dir, bundle).await;
     assert_eq!(problem(&device).await, "device_certificate_refused");
 }
@@ -52,8 +52,8 @@ async fn a_relay_serves_no_device_of_another_authority() {
 async fn a_certificate_alone_opens_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let relay = RelayAtHome::start().await;
-    let bundle = relay.enrol(1, relay.addr()).await;
-    relay.handle().revoke(device_id(1)).await.unwrap();
+    let bundle = relay.enrol(relay.addr()).await;
+    relay.handle().revoke(bundle.device).await.unwrap();
     let device = open(&dir, bundle).await;
     assert_eq!(problem(&device).await, "device_revoked");
 }
@@ -62,8 +62,8 @@ async fn a_certificate_alone_opens_nothing() {
 async fn a_device_that_is_revoked_is_told_at_once_and_does_not_come_back_by_its_ticket() {
     let dir = tempfile::tempdir().unwrap();
     let relay = RelayAtHome::start().await;
-    let device = relay.device(dir.path(), 1, relay.addr()).await;
-    assert!(relay.handle().revoke(device_id(1)).await.unwrap());
+    let device = relay.device(dir.path(), relay.addr()).await;
+    assert!(relay.handle().revoke(device.id()).await.unwrap());
     assert_eq!(problem(&device).await, "device_revoked");
 
     // It has tickets of the session before; they bring it no further than to the same words.
@@ -72,7 +72,7 @@ async fn a_device_that_is_revoked_is_told_at_once_and_does_not_come_back_by_its_
     assert_eq!(relay.handle().counters().await.unwrap().changes_accepted, 0);
 
     // It has wiped itself. Let in again, it begins anew.
-    relay.enrol(1, relay.addr()).await;
+    relay.let_in_again(device.id());
     let report = device.sync_once(super::world::PATIENCE).await;
     assert!(report.is_in_sync, "{report:?}");
     save(&device, "井盖缺失").await;
@@ -84,9 +84,9 @@ async fn a_device_that_is_revoked_is_told_at_once_and_does_not_come_back_by_its_
 async fn an_operator_in_another_process_ends_the_open_connection_of_a_device() {
     let dir = tempfile::tempdir().unwrap();
     let relay = RelayAtHome::start().await;
-    let device = relay.device(dir.path(), 1, relay.addr()).await;
+    let device = relay.device(dir.path(), relay.addr()).await;
     let mut operator = Operator::open(&relay.config()).unwrap();
     operator.act_as(By::new("王调度", "手机丢失").unwrap());
-    assert!(operator.revoke(device_id(1)).unwrap());
+    assert!(operator.revoke(device.id()).unwrap());
     assert_eq!(problem(&device).await, "device_revoked");
 }

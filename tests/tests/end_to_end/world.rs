@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use gridbeat_base::{DeviceId, Install, Scope, Verbs};
-use gridbeat_device::{Config, Device, DeviceBundle, Query, SyncState};
+use gridbeat_base::{DeviceId, Install, Random, Scope, Verbs, WallTime};
+use gridbeat_device::{Config, Device, DeviceBundle, Enrolment, Query, SyncState};
 use gridbeat_domain::{Catalogue, CategoryKind, IncidentIntent, Severity, kinds};
-use gridbeat_relay::{Enrolment, RelayConfig, RelayHandle, start};
+use gridbeat_relay::{Authority, Granted, Invite, RelayConfig, RelayHandle, start};
+use gridbeat_relay_store::{Registry as _, SqliteStore, StoreOptions};
 use tempfile::TempDir;
 
 /// Far longer than anything here takes, on however busy a machine: a test that waits this long
@@ -23,10 +24,6 @@ pub(super) async fn within<T>(what: &str, outcome: impl Future<Output = T>) -> T
 
 pub(super) fn scope() -> Scope {
     Scope::new("招宝山街道").unwrap()
-}
-
-pub(super) fn device_id(number: u8) -> DeviceId {
-    DeviceId::from_bytes([number; 16])
 }
 
 /// A relay that can be stopped and started on its files.
@@ -83,17 +80,51 @@ impl RelayAtHome {
         self.listen
     }
 
-    /// Enrols a device with the right to write in [`scope`], to be reached at `via`.
-    pub(super) async fn enrol(&self, number: u8, via: SocketAddr) -> DeviceBundle {
-        let grants = [(scope(), Verbs::WORK.into())];
-        let device = device_id(number);
-        let enrolment = Enrolment::new(device, "王警官", grants, &via.to_string());
-        self.handle().enrol(enrolment).await.unwrap()
+    /// Has a device enrol by a code that may work in [`scope`], to reach the relay at `via`.
+    pub(super) async fn enrol(&self, via: SocketAddr) -> DeviceBundle {
+        let invite = Invite {
+            name: "王警官".to_owned(),
+            grants: [(scope(), Verbs::WORK.into())].into(),
+            relay: via.to_string(),
+            auto_approve: true,
+        };
+        let (invitation, _) = self.handle().invite(invite).await.unwrap();
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("bundle.json");
+        let install = Install::from_bytes([1; 16]);
+        let enrolment = Enrolment::begin(invitation, &file, install, "手机").unwrap();
+        within("an enrolment", enrolment.finish(drop))
+            .await
+            .unwrap()
+    }
+
+    /// Gives a device that was revoked its rights again, as an operator does.
+    pub(super) fn let_in_again(&self, device: DeviceId) {
+        self.grant(device, [(scope(), Verbs::WORK.into())]);
+    }
+
+    /// Gives a device these grants and no others; it stays enrolled without any.
+    pub(super) fn grant(
+        &self,
+        device: DeviceId,
+        grants: impl IntoIterator<Item = (Scope, Granted)>,
+    ) {
+        let (config, mut random) = (self.config(), Random::from_number(1));
+        let authority = Authority::open(&config.authority()).unwrap();
+        let options = StoreOptions {
+            receipts: Some((authority.receipts(&mut random).unwrap(), WallTime(0))),
+            ..StoreOptions::default()
+        };
+        let mut store = SqliteStore::open(&config.database(), options, &mut random).unwrap();
+        let grants = grants.into_iter().collect();
+        store
+            .add_device(device, "王警官", &grants, WallTime(0))
+            .unwrap();
     }
 
     /// Enrols a device, opens it and waits until it is in sync: from then on it knows its scope.
-    pub(super) async fn device(&self, dir: &Path, number: u8, via: SocketAddr) -> Device {
-        let bundle = self.enrol(number, via).await;
+    pub(super) async fn device(&self, dir: &Path, via: SocketAddr) -> Device {
+        let bundle = self.enrol(via).await;
         let device = Device::open(config(dir, bundle)).await.unwrap();
         in_sync(&device).await;
         device

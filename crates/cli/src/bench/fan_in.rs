@@ -18,9 +18,9 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 
-use super::field::{PATIENCE, RelayProcess, connect, relay_config, tell};
+use super::field::{PATIENCE, RelayProcess, connect, enrol_ahead, relay_config, tell};
 use super::measure::{Samples, peak_rss_bytes, rounded};
-use super::stock::{KIND, Stock, new_device, open_device, report};
+use super::stock::{KIND, Stock, open_device, report};
 
 /// Who brings how much.
 #[derive(Debug, Args)]
@@ -45,25 +45,27 @@ struct Seen {
 /// Fills the outboxes, and lets them all go.
 pub(super) fn run(args: &FanInArgs, folder: &TempDir) -> anyhow::Result<Value> {
     let data = folder.path().join("relay");
-    tell("filling the outboxes");
-    let mut stock = Stock::open(&relay_config(&data).database())?;
-    let mut devices = Vec::new();
-    for number in 0..args.devices {
-        let scope = Scope::new(&format!("area-{number}"))?;
-        let id = prepare(&mut stock, folder, &scope, args.incidents)?;
-        devices.push((id, scope));
-    }
-    drop(stock);
-
-    let mut relay = RelayProcess::start(&data)?;
+    let config = relay_config(&data);
+    let scopes = (0..args.devices).map(|number| Scope::new(&format!("area-{number}")));
+    let scopes: Vec<Scope> = scopes.collect::<Result<_, _>>()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
+    tell("enrolling the devices");
+    let bundles = runtime.block_on(enrol_ahead(&config, &scopes))?;
+    tell("filling the outboxes");
+    let mut stock = Stock::open(&config.database())?;
+    for (bundle, scope) in bundles.iter().zip(&scopes) {
+        prepare(&mut stock, folder, bundle.device, scope, args.incidents)?;
+    }
+    drop(stock);
+
+    let relay = RelayProcess::start(&data)?;
     let (seen, began) = runtime.block_on(async {
         let mut open = Vec::new();
-        for (id, scope) in &devices {
-            let bundle = relay.enrol(*id, scope)?;
-            let file = folder.path().join(format!("{id}.db"));
+        for mut bundle in bundles {
+            bundle.relay = relay.addr().to_string();
+            let file = folder.path().join(format!("{}.db", bundle.device));
             open.push(connect(file, bundle, LinkPolicy::OnRequest).await?);
         }
         bring(open, args.incidents).await
@@ -94,11 +96,10 @@ pub(super) fn run(args: &FanInArgs, folder: &TempDir) -> anyhow::Result<Value> {
 fn prepare(
     stock: &mut Stock,
     folder: &TempDir,
+    id: DeviceId,
     scope: &Scope,
     incidents: u64,
-) -> anyhow::Result<DeviceId> {
-    let id = new_device();
-    stock.enrol(id, scope)?;
+) -> anyhow::Result<()> {
     let mut device = open_device(&folder.path().join(format!("{id}.db")), id)?;
     stock.sync(&mut device)?;
     let (clock, mut random) = (Clock::start(), random_from_system());
@@ -106,7 +107,7 @@ fn prepare(
         device.create(clock.now(), KIND, scope, &report(&mut random)?)?;
     }
     device.close()?;
-    Ok(id)
+    Ok(())
 }
 
 /// Lets all devices dial; returns what each saw, and when they began.

@@ -1,7 +1,7 @@
 //! A relay and devices over real sockets of the loopback.
 //!
 //! A relay whose memory is measured is a process of its own: this program again. Its database may have
-//! been made by `stock` before; devices are enrolled while it runs.
+//! been made by `stock` before. Devices are enrolled by codes, over the link, as any device is.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -11,9 +11,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
-use gridbeat_base::{DeviceId, Scope, Verbs};
-use gridbeat_device::{Config, Device, LinkNews, LinkPolicy, SyncState};
-use gridbeat_relay::{DeviceBundle, Enrolment, Operator, RelayConfig};
+use gridbeat_base::{Scope, Verbs};
+use gridbeat_device::{
+    Config, Device, DeviceBundle, Enrolment, Invitation, LinkNews, LinkPolicy, SyncState,
+};
+use gridbeat_relay::{Invite, Operator, RelayConfig, RelayHandle};
 use serde_json::{Value, json};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -98,13 +100,15 @@ impl RelayProcess {
         self.child.id()
     }
 
-    /// Enrols a device that may write in a scope.
-    pub(super) fn enrol(
-        &mut self,
-        device: DeviceId,
-        scope: &Scope,
-    ) -> anyhow::Result<DeviceBundle> {
-        Ok(self.operator.enrol(&enrolment(device, scope, self.addr))?)
+    /// Has a device enrol that may write in a scope.
+    pub(super) async fn enrol(&mut self, scope: &Scope) -> anyhow::Result<DeviceBundle> {
+        let (invitation, _) = self.operator.invite(&invite(scope, self.addr))?;
+        redeem(invitation).await
+    }
+
+    /// Returns the address it listens at.
+    pub(super) const fn addr(&self) -> SocketAddr {
+        self.addr
     }
 
     /// Has it drain, and waits for its end.
@@ -150,14 +154,45 @@ fn listening(child: &mut Child) -> anyhow::Result<SocketAddr> {
     Ok(addr.parse()?)
 }
 
-/// Returns the enrolment of a device that may write in a scope and reaches the relay there.
-pub(super) fn enrolment(device: DeviceId, scope: &Scope, relay: SocketAddr) -> Enrolment {
-    Enrolment::new(
-        device,
-        "bench",
-        [(scope.clone(), Verbs::WORK.into())],
-        &relay.to_string(),
-    )
+/// Has a device enrol that may write in a scope and reaches the relay at `via`.
+pub(super) async fn enrol(
+    relay: &RelayHandle,
+    scope: &Scope,
+    via: SocketAddr,
+) -> anyhow::Result<DeviceBundle> {
+    let (invitation, _) = relay.invite(invite(scope, via)).await?;
+    redeem(invitation).await
+}
+
+/// Has a device enrol for each scope at a relay that runs over these files only for that: what its file and the
+/// relay's then hold can be made by `stock`.
+pub(super) async fn enrol_ahead(
+    config: &RelayConfig,
+    scopes: &[Scope],
+) -> anyhow::Result<Vec<DeviceBundle>> {
+    let relay = gridbeat_relay::start(config.clone(), gridbeat_domain::kinds()).await?;
+    let mut bundles = Vec::new();
+    for scope in scopes {
+        bundles.push(enrol(&relay, scope, relay.addr()).await?);
+    }
+    relay.stop().await;
+    Ok(bundles)
+}
+
+fn invite(scope: &Scope, relay: SocketAddr) -> Invite {
+    Invite {
+        name: "bench".to_owned(),
+        grants: [(scope.clone(), Verbs::WORK.into())].into(),
+        relay: relay.to_string(),
+        auto_approve: true,
+    }
+}
+
+async fn redeem(invitation: Invitation) -> anyhow::Result<DeviceBundle> {
+    let place = tempfile::tempdir()?;
+    let file = place.path().join("bundle.json");
+    let enrolment = Enrolment::begin(invitation, &file, INSTALL, "bench")?;
+    Ok(enrolment.finish(drop).await?)
 }
 
 /// Opens a device that has a link to a relay.

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 
 use super::field::{PATIENCE, RelayProcess, connect, in_sync, tell};
 use super::measure::{Samples, rounded};
-use super::stock::{KIND, new_device, report};
+use super::stock::{KIND, report};
 
 /// Reports of one officer in a second: some hundred times an officer's, to have enough of them.
 const REPORTS_PER_S: u64 = 2;
@@ -47,13 +47,12 @@ pub(super) fn run(args: &FloodArgs, folder: &TempDir) -> anyhow::Result<Value> {
     let scope = Scope::new("flooded")?;
     let area = Scope::new("hostile")?;
     let bundle = folder.path().join("hostile.json");
-    relay.enrol(new_device(), &area)?.write(&bundle)?;
     let (quiet, flooded, hostile) = runtime.block_on(async {
+        relay.enrol(&area).await?.write(&bundle)?;
         let mut devices = Vec::new();
         for _ in 0..args.devices {
-            let id = new_device();
-            let file = folder.path().join(format!("{id}.db"));
-            let bundle = relay.enrol(id, &scope)?;
+            let bundle = relay.enrol(&scope).await?;
+            let file = folder.path().join(format!("{}.db", bundle.device));
             let device = connect(file, bundle, LinkPolicy::Always).await?;
             in_sync(&device).await?;
             devices.push(device);

@@ -18,9 +18,9 @@ use gridbeat_link::random_from_system;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::field::{acknowledged, connect, enrolment, in_sync, relay_config};
+use super::field::{acknowledged, connect, enrol, in_sync, relay_config};
 use super::measure::{Samples, rounded};
-use super::stock::{KIND, new_device, report};
+use super::stock::{KIND, report};
 
 /// What the outages are like.
 #[derive(Debug, Args)]
@@ -61,15 +61,13 @@ async fn play(
     args: &ReturnArgs,
     folder: &TempDir,
 ) -> anyhow::Result<(Samples, gridbeat_device::LinkReport)> {
-    let (id, scope) = (new_device(), Scope::new("bench")?);
+    let scope = Scope::new("bench")?;
     let config = relay_config(&folder.path().join("relay"));
     let relay = gridbeat_relay::start(config, gridbeat_domain::kinds()).await?;
     let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let profile = Profile::delay(Duration::from_millis(args.rtt_ms));
     let link = Forwarder::udp(here, relay.addr(), profile).await?;
-    let bundle = relay
-        .enrol(enrolment(id, &scope, link.local_addr()))
-        .await?;
+    let bundle = enrol(&relay, &scope, link.local_addr()).await?;
     let file = folder.path().join("device.db");
     let device = connect(file, bundle, LinkPolicy::Always).await?;
     in_sync(&device).await?;

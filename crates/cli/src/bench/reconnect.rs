@@ -9,7 +9,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use clap::Args;
 use gridbeat_badlink::{Forwarder, Profile};
 use gridbeat_base::Scope;
@@ -19,10 +19,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::field::{
-    PATIENCE, acknowledged, connect, enrolment, in_sync, offline, relay_config, tell,
+    PATIENCE, acknowledged, connect, enrol_ahead, in_sync, offline, relay_config, tell,
 };
 use super::measure::{ms, rounded};
-use super::stock::{KIND, Stock, new_device, open_device, report};
+use super::stock::{KIND, Stock, open_device, report};
 
 /// What meets what.
 #[derive(Debug, Args)]
@@ -60,29 +60,27 @@ impl Session {
 pub(super) fn run(args: &ReconnectArgs, folder: &TempDir) -> anyhow::Result<Value> {
     let data = folder.path().join("relay");
     let file = folder.path().join("device.db");
-    let id = new_device();
     let scope = Scope::new("bench")?;
     let config = relay_config(&data);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let enrolled = runtime.block_on(enrol_ahead(&config, std::slice::from_ref(&scope)))?;
+    let mut bundle = enrolled.into_iter().next().context("one was enrolled")?;
     tell("making the documents");
     let mut stock = Stock::open(&config.database())?;
     stock.fill(&scope, args.documents)?;
-    stock.enrol(id, &scope)?;
-    let mut device = open_device(&file, id)?;
+    let mut device = open_device(&file, bundle.device)?;
     stock.sync(&mut device)?;
     device.close()?;
     drop(stock);
 
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
     runtime.block_on(async {
         let relay = gridbeat_relay::start(config, gridbeat_domain::kinds()).await?;
         let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let round_trip = Duration::from_millis(args.rtt_ms);
         let link = Forwarder::udp(here, relay.addr(), Profile::delay(round_trip)).await?;
-        let bundle = relay
-            .enrol(enrolment(id, &scope, link.local_addr()))
-            .await?;
+        bundle.relay = link.local_addr().to_string();
         let open = |policy| connect(file.clone(), bundle.clone(), policy);
 
         let device = open(LinkPolicy::OnRequest).await?;

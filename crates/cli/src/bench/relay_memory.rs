@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::field::{RelayProcess, connect, in_sync, relay_config, tell};
 use super::measure::{peak_rss_bytes, rss_bytes};
-use super::stock::{Stock, new_device};
+use super::stock::Stock;
 
 /// What the relay has.
 #[derive(Debug, Args)]
@@ -45,9 +45,9 @@ pub(super) fn run(args: &RelayMemoryArgs, folder: &TempDir) -> anyhow::Result<Va
     let rss_with_devices_bytes = runtime.block_on(async {
         let mut devices = Vec::new();
         for number in 0..args.devices {
-            let id = new_device();
-            let bundle = relay.enrol(id, &Scope::new(&format!("idle-{number}"))?)?;
-            let file = folder.path().join(format!("{id}.db"));
+            let scope = Scope::new(&format!("idle-{number}"))?;
+            let bundle = relay.enrol(&scope).await?;
+            let file = folder.path().join(format!("{}.db", bundle.device));
             devices.push(connect(file, bundle, LinkPolicy::Always).await?);
         }
         for device in &devices {

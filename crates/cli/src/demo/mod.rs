@@ -187,6 +187,7 @@ async fn play(
         ..Chronicle::default()
     };
     let (sender, from_children) = mpsc::unbounded_channel();
+    progress.stage("every device enrols by a code of its own");
     let world = World::set_up(folder, &wanted, sender).await?;
     let mut shift = Shift::new(plan, day, seed, world, from_children, chronicle, progress);
     let is_in_sync = shift.play().await?;

@@ -65,6 +65,10 @@ fn summary(story: &Story<'_>) -> Vec<(&'static str, String)> {
             format!("{} (seed {})", figures.input, figures.seed),
         ),
         (
+            "devices enrolled by a code",
+            story.chronicle.devices.len().to_string(),
+        ),
+        (
             "incidents / edits / concurrent",
             three(figures.incidents, figures.edits, figures.concurrent_edits),
         ),

@@ -11,7 +11,6 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use gridbeat_badlink::{Forwarder, Profile};
 use gridbeat_base::Scope;
-use gridbeat_link::DeviceBundle;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 use tokio::sync::mpsc;
@@ -22,14 +21,14 @@ use crate::relay;
 /// How long the relay may take until it listens: seconds on a busy machine, with a database to open.
 const RELAY_START_MAX: Duration = Duration::from_secs(20);
 
+/// How long a device may take to enrol, when all of them do at once on a busy machine.
+const ENROL_MAX: Duration = Duration::from_secs(60);
+
 /// How long the relay may take to drain and end.
 const RELAY_END_MAX: Duration = Duration::from_secs(15);
 
 /// The relay's file of configuration, in its folder.
 const RELAY_CONFIG: &str = "relay.toml";
-
-/// The bundle's file, in a device's folder.
-pub(crate) const BUNDLE: &str = "bundle.json";
 
 /// What is to be set up for one device.
 #[derive(Clone, Debug)]
@@ -79,17 +78,10 @@ impl<P> World<P> {
         let config = relay_folder.join(RELAY_CONFIG);
         relay::init(&config, listen, local(0)).context("could not set up the relay")?;
         let mut devices = Vec::new();
-        for (number, device) in wanted.iter().enumerate() {
-            let folder = folder.join(format!("device-{:02}", number + 1));
+        for number in 1..=wanted.len() {
+            let folder = folder.join(format!("device-{number:02}"));
             std::fs::create_dir_all(&folder)?;
             let link = Forwarder::udp(local(0), listen, Profile::lan()).await?;
-            let bundle: DeviceBundle = relay::issue(
-                &config,
-                &device.name,
-                &device.scopes,
-                &link.local_addr().to_string(),
-            )?;
-            bundle.write(&folder.join(BUNDLE))?;
             devices.push(Station {
                 folder,
                 link,
@@ -105,7 +97,38 @@ impl<P> World<P> {
             from_children,
         };
         world.start_relay().await?;
+        world.enrol(wanted).await?;
         Ok(world)
+    }
+
+    /// Asks every device in by a code, and has each of them enrol by it: as programs of their own, over
+    /// their links.
+    async fn enrol(&self, wanted: &[Wanted]) -> anyhow::Result<()> {
+        let mut enrolling = Vec::new();
+        for (station, device) in self.devices.iter().zip(wanted) {
+            let via = station.link.local_addr().to_string();
+            let config = self.relay_config();
+            let invitation = relay::invite(&config, &device.name, &device.scopes, &via)?;
+            let process = Command::new(&self.program)
+                .args(["device", "--dir"])
+                .arg(&station.folder)
+                .args(["enrol", "--json", "--name", "demo", &invitation])
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .kill_on_drop(true)
+                .spawn()
+                .context("could not start a device's enrolment")?;
+            enrolling.push((&device.name, process));
+        }
+        for (name, process) in enrolling {
+            let enrolled = tokio::time::timeout(ENROL_MAX, process.wait_with_output()).await;
+            let enrolled = enrolled.context("a device was not enrolled in time")??;
+            if !enrolled.status.success() {
+                let said = String::from_utf8_lossy(&enrolled.stdout);
+                bail!("{name} was not enrolled: {said}");
+            }
+        }
+        Ok(())
     }
 
     /// Starts the relay and waits until it listens.

@@ -9,7 +9,7 @@
 use core::fmt;
 use core::str::FromStr;
 
-use gridbeat_base::{DeviceId, Install, WallTime};
+use gridbeat_base::{DeviceId, Install, Remedy, WallTime};
 use sha2::{Digest as _, Sha256};
 
 use crate::codec::{read_reason, write_reason};
@@ -113,6 +113,13 @@ impl FromStr for Fingerprint {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("a fingerprint has six digits, as in 042 917")]
 pub struct FingerprintError;
+
+impl FingerprintError {
+    /// Returns what the caller should do about this error.
+    pub const fn remedy(self) -> Remedy {
+        Remedy::FixInput
+    }
+}
 
 /// What a device asks to have certified: its key, and the proof that it has the secret half.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -152,9 +152,9 @@ impl World {
         for number in 0..DEVICES {
             let home = folder.join(format!("device-{number}"));
             fs::create_dir(&home)?;
-            let create = ["create", "--name", "victim", "--scope", SCOPE];
+            let create = ["--name", "victim", "--scope", SCOPE, "--role", "collector"];
             let invited = Command::new(program)
-                .args(["enrol", "--config"])
+                .args(["enrol", "create", "--config"])
                 .arg(&config)
                 .args(create)
                 .args(["--relay", &address, "--auto-approve", "--output", "json"])

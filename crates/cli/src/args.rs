@@ -1,4 +1,6 @@
 //! The command line: every verb, option and word of help.
+//!
+//! long because it is one list, and whoever looks for a verb or its words looks here.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

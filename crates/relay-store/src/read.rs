@@ -1,4 +1,6 @@
 //! The tasks that only read, on either connection. Each reads in one transaction, as of one moment.
+//!
+//! long because each task is one query with its rows, and they share how rows become values.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -36,6 +36,7 @@ impl World {
         for node in self.nodes.iter_mut().filter(|it| it.device == device) {
             node.scopes = scopes.clone();
             node.is_moved = true;
+            node.moved = self.time;
         }
         self.enrol(node, &BTreeMap::new());
     }

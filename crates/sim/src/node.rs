@@ -142,6 +142,8 @@ pub(crate) struct Node {
     pub(crate) left: BTreeSet<(DocumentId, ChangeHash)>,
     /// Whether its scopes are others than at first.
     pub(crate) is_moved: bool,
+    /// When it was last moved.
+    pub(crate) moved: Duration,
     /// Whether it was revoked.
     pub(crate) is_revoked: bool,
     /// How many changes its officer has seen of each document: it may never fall.
@@ -175,6 +177,7 @@ impl Node {
             saved: BTreeSet::new(),
             left: BTreeSet::new(),
             is_moved: false,
+            moved: Duration::ZERO,
             is_revoked: false,
             seen: BTreeMap::new(),
             backup: None,

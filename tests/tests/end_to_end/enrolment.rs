@@ -186,10 +186,8 @@ async fn a_code_is_good_once_and_in_time_and_others_are_told_the_same() {
     let code = EnrolCode::from_bytes([8; 16]);
     let lifetime = i64::try_from(INVITATION_LIFETIME.as_millis()).unwrap();
     let made = WallTime(now().millis() - lifetime);
-    let mut random = Random::from_number(1);
-    let database = relay.config().database();
-    let mut store = SqliteStore::open(&database, StoreOptions::default(), &mut random).unwrap();
     let grants = invite(&relay, true).grants;
+    let mut store = relay.store();
     store.invite(code, "late", &grants, true, made).unwrap();
     assert_eq!(refused(&begin(&dirs[3], &by(code))).await, "code_not_good");
     assert!(!dirs[3].path().join("bundle.json").exists());

@@ -38,6 +38,8 @@ async fn a_relay_that_lost_its_disk_gets_back_all_it_acknowledged() {
         .await
         .unwrap();
     let gone = relay.device(dir.path(), relay.addr()).await;
+    in_sync(&a).await;
+    in_sync(&b).await;
     save(&a, "before the backup").await;
     converge(&[&a, &b, &gone], 1).await;
     let file = dir.path().join("backup.db");
@@ -133,6 +135,7 @@ async fn a_copied_device_goes_on_and_operators_see_both_installations() {
     let original = Device::open(config(dir.path(), bundle.clone()))
         .await
         .unwrap();
+    in_sync(&original).await;
     save(&original, "before the copy").await;
     in_sync(&original).await;
     original.close().await;
@@ -144,6 +147,7 @@ async fn a_copied_device_goes_on_and_operators_see_both_installations() {
     let copy = Device::open(copied).await.unwrap();
     assert!(copy.opening().was_restored);
     let original = Device::open(config(dir.path(), bundle)).await.unwrap();
+    in_sync(&original).await;
     save(&original, "typed on the original").await;
     save(&copy, "typed on the copy").await;
     converge(&[&original, &copy], 3).await;

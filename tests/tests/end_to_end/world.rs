@@ -109,17 +109,21 @@ impl RelayAtHome {
         device: DeviceId,
         grants: impl IntoIterator<Item = (Scope, Granted)>,
     ) {
+        let grants = grants.into_iter().collect();
+        self.store()
+            .add_device(device, "王警官", &grants, WallTime(0))
+            .unwrap();
+    }
+
+    /// Opens its database as an operator does, running or not.
+    pub(super) fn store(&self) -> SqliteStore {
         let (config, mut random) = (self.config(), Random::from_number(1));
         let authority = Authority::open(&config.authority()).unwrap();
         let options = StoreOptions {
             receipts: Some((authority.receipts(&mut random).unwrap(), WallTime(0))),
             ..StoreOptions::default()
         };
-        let mut store = SqliteStore::open(&config.database(), options, &mut random).unwrap();
-        let grants = grants.into_iter().collect();
-        store
-            .add_device(device, "王警官", &grants, WallTime(0))
-            .unwrap();
+        SqliteStore::open(&config.database(), options, &mut random).unwrap()
     }
 
     /// Enrols a device, opens it and waits until it is in sync: from then on it knows its scope.

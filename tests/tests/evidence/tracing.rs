@@ -88,17 +88,17 @@ entered 蛟川 2026-09-21T14:13:22.16Z, entry 1
     did: 类别：part/01001 供水井盖
     did: 位置：29.9500000, 121.7100000
     did: 严重程度：一般
-    received: 2026-09-21T14:13:21.5Z, from 车 01010101-0101-0101-0101-010101010101, batch 1 signed, receipt 2
+    received: 2026-09-21T14:13:21.5Z, from 车 01010101-0101-0101-0101-010101010101, batch 1 signed, receipt 5
     known to: 车 02020202-0202-0202-0202-020202020202, who wrote change 2 on it, pushed 2026-09-21T14:13:22Z by its clock, received 2026-09-21T14:13:22.02Z
     known to: 车 03030303-0303-0303-0303-030303030303, who wrote change 3 on it, pushed 2026-09-21T14:13:22.5Z by its clock, received 2026-09-21T14:13:22.54Z
 2 … by 车 02020202-0202-0202-0202-020202020202
     did: 备注：“已通知养护单位”, 赵巡查; device's clock 2026-09-21T14:13:22Z, satellite's 2026-09-21T14:13:21.98Z
-    received: 2026-09-21T14:13:22.02Z, from 车 02020202-0202-0202-0202-020202020202, batch 1 signed, receipt 3
+    received: 2026-09-21T14:13:22.02Z, from 车 02020202-0202-0202-0202-020202020202, batch 1 signed, receipt 6
     known to: 车 03030303-0303-0303-0303-030303030303, who wrote change 3 on it, pushed 2026-09-21T14:13:22.5Z by its clock, received 2026-09-21T14:13:22.54Z
     known to: 车 01010101-0101-0101-0101-010101010101, by 2026-09-21T14:13:22.28Z at the latest
 3 … by 车 03030303-0303-0303-0303-030303030303
     did: 备注：“现场已围挡”, 赵巡查; device's clock 2026-09-21T14:13:22.18Z, satellite's not known
-    received: 2026-09-21T14:13:22.54Z, from 车 03030303-0303-0303-0303-030303030303, batch 2 signed, receipt 5
+    received: 2026-09-21T14:13:22.54Z, from 车 03030303-0303-0303-0303-030303030303, batch 2 signed, receipt 8
 not known: when a device that wrote nothing after it received a change, and who looked at it; the relay keeps how far each device is, and when it last said so";
 
 #[test]

@@ -10,7 +10,8 @@
 
 use gridbeat_base::{BlobHash, Position, Verb, Verbs, WallTime};
 use gridbeat_document::{
-    Author, Edit, IntentError, Kind, Projection, Refusal, Scalar, Skeleton, Stamp, View, Words,
+    Author, Edit, IntentError, Kind, Projection, Refusal, Scalar, Skeleton, Stamp, Value, View,
+    Words,
 };
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
@@ -24,7 +25,7 @@ mod view;
 
 pub(crate) use deed::deeds;
 pub(crate) use value::position_scalar;
-use value::{category_scalar, read_position, severity_scalar};
+use value::{category_scalar, read_bytes, read_position, severity_scalar};
 pub use view::{ConflictValue, ConflictView, IncidentView, PhotoView, StepView};
 
 const ADDRESS: &str = "address";
@@ -287,6 +288,19 @@ impl Kind for IncidentKind {
                 "照片超过64张",
             ));
         }
+        let is_photo = |value: &Value| read_bytes::<Photo>(value).is_some();
+        for (hash, field) in after.entries(&[PHOTOS]) {
+            let is_readable = hash.parse::<BlobHash>().is_ok()
+                && is_photo(&field.value)
+                && field.conflicts.iter().all(|(value, _)| is_photo(value));
+            if !is_readable && before.field(&[PHOTOS, hash]) != Some(field) {
+                return Err(fact::refuse(
+                    "photo_malformed",
+                    "a photo's entry is not in its form",
+                    "照片条目格式不正确",
+                ));
+            }
+        }
         let position = after.field(&[POSITION]).map(|field| &field.value);
         if position.is_some_and(|value| read_position(value).is_none()) {
             return Err(fact::refuse(
@@ -482,5 +496,68 @@ fn step_not_allowed() -> IntentError {
             en: "this step may not be taken in the incident's present state",
             zh: "案件当前状态不允许该操作",
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use gridbeat_base::{ChangeHash, DeviceId};
+    use gridbeat_document::{Field, Origin, Provenance};
+
+    use super::*;
+
+    /// A document with one entry among its photos, which has these values, the first of them on top.
+    fn view(key: &str, values: &[&[u8]]) -> View {
+        let origin = Origin {
+            change: ChangeHash::from_bytes([1; 32]),
+            time_s: 0,
+            provenance: Provenance::default(),
+        };
+        let field = |value, conflicts| Field {
+            value,
+            origin: origin.clone(),
+            conflicts,
+        };
+        let mut values = values
+            .iter()
+            .map(|bytes| (Value::Bytes(bytes.to_vec()), origin.clone()));
+        let photo = values.next().map(|(top, _)| field(top, values.collect()));
+        let photos = photo.map(|photo| (key.to_owned(), photo));
+        let photos = Value::Map(photos.into_iter().collect());
+        View {
+            root: BTreeMap::from([(PHOTOS.to_owned(), field(photos, Vec::new()))]),
+        }
+    }
+
+    fn ruled(before: &View, after: &View) -> Option<&'static str> {
+        let author = Author {
+            device: DeviceId::from_bytes([1; 16]),
+            verbs: Verbs::ALL,
+        };
+        let admitted = IncidentKind.admit(before, after, &author);
+        admitted.err().map(|refusal| refusal.rule)
+    }
+
+    #[test]
+    fn a_photos_entry_that_nobody_can_read_is_refused_when_it_comes_and_holds_nothing_up_later() {
+        let hash = BlobHash::from_bytes([9; 32]).to_string();
+        let photo = minicbor::to_vec(Photo {
+            role: PhotoRole::Near,
+            position: None,
+            taken: WallTime(1),
+        });
+        let (photo, noise) = (photo.unwrap(), [0xff, 0]);
+        let nothing = view(&hash, &[]);
+        assert_eq!(ruled(&nothing, &view(&hash, &[&photo])), None);
+        for wrong in [
+            view(&hash, &[&noise]),
+            view("not a hash", &[&photo]),
+            view(&hash, &[&photo, &noise]),
+        ] {
+            assert_eq!(ruled(&nothing, &wrong), Some("photo_malformed"));
+            assert_eq!(ruled(&wrong, &wrong), None, "it is there already");
+        }
     }
 }

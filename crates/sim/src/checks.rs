@@ -82,7 +82,11 @@ impl World {
                 .iter()
                 .any(|other| other.device == node.device);
             let pairs = store.clones(Some(node.device));
-            if is_copied && pairs.expect("a living database can be read").is_empty() {
+            // Whoever was revoked is turned away, by whichever installation, and stands nowhere.
+            if is_copied
+                && !node.is_revoked
+                && pairs.expect("a living database can be read").is_empty()
+            {
                 unseen.push(format!("nobody saw that device {number} is a copy"));
             }
         }

@@ -4,6 +4,7 @@
 //! ends its own (`PROTOCOL.md`, 10.2). What is longer than the limits is not waited for. How long either
 //! waits is the callers' matter. Not here: what is asked (`device`), what is answered (`relay`).
 
+use gridbeat_base::Remedy;
 use gridbeat_sync_protocol::{DecodeError, EnrolAnswer, EnrolRequest, FrameReader, write_prefixed};
 use quinn::{Connection, RecvStream, SendStream};
 
@@ -115,4 +116,14 @@ pub enum ExchangeError {
     /// The other end sent something else.
     #[error("the other end does not keep to the protocol")]
     Unreadable(#[from] DecodeError),
+}
+
+impl ExchangeError {
+    /// Returns what the caller should do about this error.
+    pub const fn remedy(&self) -> Remedy {
+        match self {
+            Self::Ended(_) => Remedy::Reconnect,
+            Self::Unreadable(source) => source.remedy(),
+        }
+    }
 }

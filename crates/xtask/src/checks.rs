@@ -220,30 +220,23 @@ fn sim(workshop: &Workshop) -> anyhow::Result<Outcome> {
         return Ok(Outcome::Skipped("`gridbeat` has no verb `sim`"));
     }
     let gridbeat = workshop.programs()?.gridbeat()?;
-    let runs: [&[&str]; 2] = [&["--seeds", SIMULATOR_SEEDS], &["--exhaustive"]];
-    for arguments in runs {
-        let output = Command::new(gridbeat)
-            .args(["sim", "--json"])
-            .args(arguments)
-            .current_dir(workshop.root())
-            .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
-            .output()
-            .context("could not start the simulator")?;
-        print!("{}", String::from_utf8_lossy(&output.stdout));
-        ensure!(output.status.success(), "{}", output.status);
-        let figures: Value =
-            serde_json::from_slice(&output.stdout).context("it did not print one JSON object")?;
-        ensure!(
-            figures["violations"] == 0,
-            "violations: {}",
-            figures["violations"]
-        );
-    }
-    Ok(Outcome::Ran(Tally {
-        passed: runs.len() as u64,
-        failed: 0,
-    }))
+    let output = Command::new(gridbeat)
+        .args(["sim", "--json", "--seeds", SIMULATOR_SEEDS])
+        .current_dir(workshop.root())
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("could not start the simulator")?;
+    print!("{}", String::from_utf8_lossy(&output.stdout));
+    ensure!(output.status.success(), "{}", output.status);
+    let figures: Value =
+        serde_json::from_slice(&output.stdout).context("it did not print one JSON object")?;
+    ensure!(
+        figures["violations"] == 0,
+        "violations: {}",
+        figures["violations"]
+    );
+    Ok(Outcome::Ran(Tally::PASSED))
 }
 
 fn demo(workshop: &Workshop) -> anyhow::Result<Outcome> {

@@ -6,9 +6,11 @@
 //! devices are told of it in advance, so that a change of roots locks nobody out. The keys of the roots lie in
 //! a folder of their own (`root`), which the relay does not need.
 //!
-//! Long because half of it is tests of what an authority goes through. Devices show their certificate alone, since the relay trusts the issuing certificates directly. Not
+//! Devices show their certificate alone, since the relay trusts the issuing certificates directly. Not
 //! here: which devices are known and what they may do (`relay-store`), the device's end of things
 //! (`gridbeat-link`).
+//!
+//! Long because half of it is tests of what an authority goes through.
 
 use std::fs;
 use std::path::{Path, PathBuf};

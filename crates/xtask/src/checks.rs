@@ -83,7 +83,7 @@ pub(crate) const STEPS: &[Step] = &[
     },
     Step {
         name: "sim",
-        about: "the simulator: seeds of storm and calm, and a death at every commit of a script; nothing lost",
+        about: "the simulator: seeds of storm and calm; nothing lost",
         run: sim,
     },
     Step {

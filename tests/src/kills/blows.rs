@@ -17,9 +17,8 @@ use super::{DEVICES, Figures, World, start_relay, start_relay_by};
 /// The calls by which a relay makes things durable.
 pub const DURABLE: [&str; 2] = ["fdatasync", "fsync"];
 
-/// Changes that are acknowledged in one life of the relay, if nothing happens to it: with that, a call that is
-/// not met comes no more.
-const CHANGES_PER_LIFE: usize = 150;
+/// Changes that are acknowledged without one call of a kind: with that, such calls come no more in this life.
+const CHANGES_WITHOUT: usize = 150;
 
 /// Lines that devices go on for after a call failed.
 const LINES_AFTER: u32 = 15;
@@ -69,7 +68,7 @@ pub fn strike(
         world.stop_relay()?;
         world.relay = start_struck(program, folder.path(), &log, call, blow, nth)?;
         if !world.wait_for(blow, &log)? {
-            // What it did not meet in a whole life is behind the last call.
+            // It is behind the last call of this kind.
             break;
         }
         met += 1;
@@ -95,7 +94,7 @@ fn start_struck(
     };
     let mut strace = Command::new("strace");
     strace
-        .args(["-D", "-f", "-qq", "--signal=none", "-o"])
+        .args(["-D", "-f", "--seccomp-bpf", "-qq", "--signal=none", "-o"])
         .arg(log)
         .arg(format!("--trace={call}"))
         .arg(format!("--inject={call}:{act}:when={nth}"))
@@ -195,22 +194,29 @@ impl World {
         self.check_relay()
     }
 
-    /// Lets devices work until the blow was met, or a whole life without it has passed.
+    /// Lets devices work until the blow was met, or the relay makes no more calls that could meet it.
     fn wait_for(&mut self, blow: Blow, log: &Path) -> anyhow::Result<bool> {
-        let until = self.history.acknowledged.len() + CHANGES_PER_LIFE;
-        while self.history.acknowledged.len() < until {
-            self.hear(true)?;
-            let was_met = match blow {
-                Blow::Kill => self.relay.try_wait()?.is_some(),
-                Blow::Fail(_) => fs::read_to_string(log)?.contains("(INJECTED)"),
-            };
-            if was_met {
-                for _ in 0..LINES_AFTER {
-                    self.hear(true)?;
+        let mut calls = 0;
+        loop {
+            let until = self.history.acknowledged.len() + CHANGES_WITHOUT;
+            while self.history.acknowledged.len() < until {
+                self.hear(true)?;
+                let was_met = match blow {
+                    Blow::Kill => self.relay.try_wait()?.is_some(),
+                    Blow::Fail(_) => fs::read_to_string(log)?.contains("(INJECTED)"),
+                };
+                if was_met {
+                    for _ in 0..LINES_AFTER {
+                        self.hear(true)?;
+                    }
+                    return Ok(true);
                 }
-                return Ok(true);
             }
+            let so_far = fs::read_to_string(log)?.lines().count();
+            if so_far == calls {
+                return Ok(false);
+            }
+            calls = so_far;
         }
-        Ok(false)
     }
 }

@@ -105,6 +105,8 @@ pub(crate) struct Link {
     lagging: BTreeMap<i64, Scope>,
     /// Answered changes that wait again because the feed ended without them; once a session.
     reopened: BTreeSet<i64>,
+    /// Those of them that the relay had all the same, and whose scope is reconciled to learn where.
+    doubted: BTreeSet<i64>,
     /// The relay's incarnation, until every scope is reconciled with it.
     incarnation: Option<Incarnation>,
     /// Whether the device was revoked, and hands over what it has.
@@ -192,6 +194,7 @@ impl Device {
             own: BTreeMap::new(),
             lagging: BTreeMap::new(),
             reopened: BTreeSet::new(),
+            doubted: BTreeSet::new(),
             incarnation: None,
             surrenders: false,
             handed_over: 0,

@@ -95,7 +95,11 @@ pub(super) fn begin_due(work: &mut Work<'_>, link: &mut Link) -> Result<(), Link
 
 /// Where a feed is applied to its end and proven equal, lets wait again what the relay called durable
 /// and yet is not in it: the relay lost it before this device saw it come back.
+///
+/// If the relay has it all the same, it learnt it over another connection and its feed is still under way, or keeps it
+/// out of the scope: reconciling tells, as the relay makes its inventory after it has answered.
 pub(super) fn reopen_lost(work: &mut Work<'_>, link: &mut Link) -> Result<(), LinkError> {
+    let mut doubts = BTreeSet::new();
     let mut outside = Vec::new();
     for (scope, at) in &link.scopes {
         let Some(row) = work.book.scopes.get(scope) else {
@@ -106,16 +110,22 @@ pub(super) fn reopen_lost(work: &mut Work<'_>, link: &mut Link) -> Result<(), Li
         }
         let id = row.id;
         for change in outbox::answered(work.tx, id)? {
+            let document = sql::document_of(change);
             if link.reopened.insert(change) {
                 tracing::debug!(%scope, "the relay lost what it had called durable");
                 work.reopen(change)?;
+            } else if link.doubted.insert(change) {
+                doubts.insert(scope.clone());
             } else {
                 work.settle(change)?;
-                outside.push((id, sql::document_of(change)));
+                outside.push((id, document));
             }
         }
     }
-    // The relay has those for certain, and keeps them out of the scope.
+    for scope in doubts {
+        begin(work, link, &scope)?;
+    }
+    // The relay has those, and keeps them out of the scope.
     for (scope, document) in outside {
         let place = scopes::placement(work.tx, document, scope)?;
         if place.is_some_and(|place| place.membership == Membership::Proposed) {

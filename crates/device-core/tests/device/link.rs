@@ -161,6 +161,45 @@ fn an_acknowledgement_that_is_lost_costs_nothing() {
 }
 
 #[test]
+fn a_record_the_relay_learnt_over_another_connection_stays_while_its_feed_is_under_way() {
+    let mut world = World::synced(1);
+    let slip = world.create(0, "one").document;
+    world.link(0);
+    let device = world.devices[0].device();
+    world.relay.connected(9, device);
+    let mut feeds = Vec::new();
+    loop {
+        let sent = frames(&mut world.devices[0]);
+        if sent.is_empty() {
+            break;
+        }
+        for frame in sent {
+            let now = world.now().wall;
+            if matches!(frame, Frame::Push(_)) {
+                world.relay.handle(now, 9, frame.clone());
+            }
+            world.relay.handle(now, 0, frame);
+        }
+        for frame in world.relay.outputs(0) {
+            if matches!(frame, Frame::Feed(_)) {
+                feeds.push(frame);
+                continue;
+            }
+            let now = world.now();
+            world.devices[0].handle_frame(now, frame).unwrap();
+            assert!(world.devices[0].record(slip).unwrap().is_some());
+        }
+    }
+    for frame in feeds {
+        let now = world.now();
+        world.devices[0].handle_frame(now, frame).unwrap();
+    }
+    world.settle();
+    world.assert_in_sync();
+    assert_eq!(world.relay.changes(slip).len(), 1);
+}
+
+#[test]
 fn a_receipt_shows_in_the_record() {
     let mut world = World::synced(1);
     let slip = world.create(0, "one").document;

@@ -7,14 +7,17 @@
 //! - `world`: devices and a relay, and a link that bends what it carries
 //! - `link`: a relay among hostile devices, a device under a hostile relay
 //! - `evidence`: a relay's database in which somebody wrote
+//! - `enrolment`: anybody where a relay enrols devices; `ledger`: what may be answered there
 //! - `seeds`: the inputs to begin with, from real runs
 //!
 //! `tests/fuzz` hands these to libFuzzer, `tests` replays the committed inputs through them. Not here:
 //! how inputs are found.
 
+mod enrolment;
 mod evidence;
 mod gate;
 mod input;
+mod ledger;
 mod link;
 mod scene;
 mod seeds;
@@ -37,7 +40,7 @@ pub struct Target {
 }
 
 /// Every target there is.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     Target {
         name: "frame",
         run: wire::frame,
@@ -69,5 +72,9 @@ pub const TARGETS: [Target; 8] = [
     Target {
         name: "evidence",
         run: evidence::evidence,
+    },
+    Target {
+        name: "enrolment",
+        run: enrolment::enrolment,
     },
 ];

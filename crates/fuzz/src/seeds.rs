@@ -1,7 +1,13 @@
 //! The inputs to begin with: real changes, real sessions, golden frames. The same on every machine.
 
-use gridbeat_sync_protocol::{Frame, decode};
+use gridbeat_base::Install;
+use gridbeat_sync_protocol::{
+    EnrolCode, EnrolRequest, Frame, Redeem, Signer, decode, write_prefixed,
+};
 
+use crate::enrolment::{
+    ANYTHING as ANY_REQUEST, APPROVE, INVITE, PASS as WAIT, REDEEM, RENEW, REVOKE, WITHDRAW,
+};
 use crate::evidence::{CUT, DELETE, FILE, ROWS, SWAP, WRITE};
 use crate::link::{AGAIN, ANYTHING, BENT, DOWN, FORGED, LINK, NOTE, PASS, REPORT, UNLINK, UP};
 use crate::scene::Scene;
@@ -46,7 +52,79 @@ pub fn seeds(golden: &[Vec<u8>]) -> Vec<(&'static str, Vec<u8>)> {
         seeds.push(("device", steps));
     }
     seeds.extend(edits().into_iter().map(|edit| ("evidence", edit)));
+    seeds.extend(applications().into_iter().map(|it| ("enrolment", it)));
     seeds
+}
+
+/// Lists what people do who want to be enrolled, who only say so, and operators.
+fn applications() -> Vec<Vec<u8>> {
+    let redeem = |code, key, bends: &[u8]| {
+        let begin = [REDEEM, 1, code, key, 0, 5, b'p', b'h', b'o', b'n', b'e', 0];
+        [&begin[..], &[bends.len() as u8], bends].concat()
+    };
+    let renew = |holder, key| vec![RENEW, 1, holder, key, 0, 0];
+    let ask = redeem(0, 1, &[]);
+    let guess = redeem(9, 1, &[]);
+    let by_hand: &[u8] = &[INVITE, 0];
+    let at_once: &[u8] = &[INVITE, 1];
+    let mut stories = vec![
+        [at_once, &ask, &ask, &redeem(0, 2, &[])].concat(),
+        [by_hand, &ask, &[APPROVE, 0, 0], &ask, &renew(0x81, 0)].concat(),
+        [by_hand, &ask, &[APPROVE, 0, 1, WAIT, 1, 2], &ask].concat(),
+        [
+            by_hand,
+            &ask,
+            &[APPROVE, 0, 2, APPROVE, 0, 2, APPROVE, 0, 2],
+            &ask,
+        ]
+        .concat(),
+        [by_hand, &[WITHDRAW, 0], &ask].concat(),
+        [by_hand, &ask, &[WITHDRAW, 0], &ask].concat(),
+        [by_hand, &ask, &[WAIT, 60, 1], &ask, &[APPROVE, 0, 0]].concat(),
+        [at_once, &[WAIT, 15, 1], &ask].concat(),
+        [at_once, &[WAIT, 1, 0x83], &ask, &[WAIT, 2, 3], &ask].concat(),
+        [
+            at_once,
+            &ask,
+            &[WAIT, 8, 3],
+            &renew(0x81, 0),
+            &renew(1, 7),
+            &renew(2, 7),
+        ]
+        .concat(),
+        [at_once, &ask, &[WAIT, 200, 3, WAIT, 1, 3], &renew(0x81, 0)].concat(),
+        [
+            at_once,
+            &ask,
+            &[REVOKE, 0],
+            &ask,
+            &renew(0x81, 0),
+            &renew(0, 0),
+        ]
+        .concat(),
+        [&guess.repeat(11)[..], at_once, &ask, &[WAIT, 15, 1], &ask].concat(),
+    ];
+    // Kind, code, suite, key, signature, installation, name.
+    for place in [1, 4, 22, 25, 60, 93, 140, 160, 165] {
+        stories.push([at_once, &redeem(0, 1, &[place, 0x41]), &ask].concat());
+    }
+    let code = EnrolCode::from_bytes([0; 16]);
+    let redeem = Redeem::new(
+        code,
+        &Signer::from_seed(&[1; 32]),
+        Install::new([1; 16]),
+        "",
+    );
+    for request in [EnrolRequest::Redeem(Box::new(redeem)), EnrolRequest::Renew] {
+        let mut stream = Vec::new();
+        write_prefixed(&request.encode(), &mut stream);
+        for cut in [0, 6, 255] {
+            let length = (stream.len() as u16).to_be_bytes();
+            stories.push([at_once, &[ANY_REQUEST, 0x81, cut], &length, &stream].concat());
+        }
+    }
+    stories.push(vec![ANY_REQUEST, 2, 0, 0, 5, 0, 0, 2, 1, 0x81]);
+    stories
 }
 
 /// Lists edits of a relay's database: each kind in each table, and bytes of the file.

@@ -366,7 +366,7 @@ impl World {
     }
 }
 
-fn folder() -> TempDir {
+pub(crate) fn folder() -> TempDir {
     let memory = Path::new("/dev/shm");
     let made = if memory.is_dir() {
         TempDir::new_in(memory)

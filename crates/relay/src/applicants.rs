@@ -47,10 +47,10 @@ struct Seats(Arc<Mutex<BTreeMap<Place, usize>>>);
 
 /// Where somebody comes from: an address, or the network of one (an IPv6 host has 2^64 of them to itself).
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-struct Place(IpAddr);
+pub(crate) struct Place(IpAddr);
 
 impl Place {
-    fn of(address: IpAddr) -> Self {
+    pub(crate) fn of(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
             IpAddr::V6(v6) => {
                 let network = v6.to_bits() & !u128::from(u64::MAX);
@@ -58,6 +58,11 @@ impl Place {
             }
             v4 @ IpAddr::V4(_) => v4,
         })
+    }
+
+    /// Returns the address that stands for it.
+    pub(crate) const fn address(self) -> IpAddr {
+        self.0
     }
 }
 
@@ -117,7 +122,7 @@ impl Applicants {
         let (request, enrolments) = (asked.request.clone(), Arc::clone(&self.enrolments));
         let work = move |store: &mut SqliteStore| {
             let now = Clock::start().now().wall;
-            let answer = enrolments.answer(store, &request, holder, place.0, now);
+            let answer = enrolments.answer(store, &request, holder, place.address(), now);
             // Whoever asked may have gone; they ask again, and get the same answer.
             let _ = done.send(answer);
         };

@@ -30,6 +30,8 @@ mod listener;
 mod lock;
 mod open_metrics;
 mod operator;
+#[cfg(feature = "fuzz")]
+mod probe;
 mod quarantine;
 mod recovery;
 mod relay;
@@ -43,6 +45,8 @@ pub use certificates::AuthorityError;
 pub use clones::CloneLine;
 pub use config::{ConfigError, RelayConfig, WrongValue};
 pub use operator::{Invite, Operator, OperatorError};
+#[cfg(feature = "fuzz")]
+pub use probe::EnrolmentDesk;
 pub use quarantine::{QuarantineDetail, QuarantineLine, QuarantineOutline};
 pub use recovery::{BroughtLine, Recovered, SilentLine, backup, recovered, restore, set_stable};
 pub use relay::{RelayHandle, StartError, start};

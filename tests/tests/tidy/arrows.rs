@@ -26,10 +26,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "sim",
         &["device-core", "relay-core", "relay-store", "domain"],
     ),
-    (
-        "fuzz",
-        &["device-core", "relay-core", "relay-store", "domain"],
-    ),
+    ("fuzz", &["device-core", "relay", "domain"]),
     ("xtask", &[]),
 ];
 

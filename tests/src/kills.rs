@@ -291,15 +291,19 @@ impl World {
         )?;
         ensure!(self.relay.wait()?.success(), "the relay ended badly");
         self.check_relay()?;
-        self.figures.saved = self.history.saved.iter().map(BTreeMap::len).sum();
+        self.figures.saved = self.all_saved().count();
         self.figures.acknowledged = self.history.acknowledged.len();
         Ok(self.figures)
     }
 
     fn has_all_arrived(&self) -> bool {
-        let mut saved = self.history.saved.iter().flat_map(BTreeMap::keys);
+        let acknowledged = &self.history.acknowledged;
         self.devices.iter().all(|device| device.asked == 0)
-            && saved.all(|change| self.history.acknowledged.contains(change))
+            && self.all_saved().all(|change| acknowledged.contains(change))
+    }
+
+    fn all_saved(&self) -> impl Iterator<Item = &String> {
+        self.history.saved.iter().flat_map(BTreeMap::keys)
     }
 
     fn check_relay(&mut self) -> anyhow::Result<()> {

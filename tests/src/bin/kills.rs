@@ -21,7 +21,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let mut lost = 0;
     match words.first().map(String::as_str) {
         Some("calls") => {
-            let most = usize::try_from(number(1, 60)?)?;
+            let most = u32::try_from(number(1, 60)?)?;
             for call in DURABLE {
                 for blow in [Blow::Kill, Blow::Fail("EIO"), Blow::Fail("ENOSPC")] {
                     let figures = strike(program, call, blow, 1, most)?;

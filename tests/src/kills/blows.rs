@@ -4,6 +4,7 @@
 //! `strace` counts the calls of one kind in each life of the relay and acts at the n-th. Who checks is the same
 //! reader of plain SQL as after a kill.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -17,8 +18,8 @@ use super::{DEVICES, Figures, World, start_relay, start_relay_by};
 /// The calls by which a relay makes things durable.
 pub const DURABLE: [&str; 2] = ["fdatasync", "fsync"];
 
-/// Changes that are acknowledged without one call of a kind: with that, such calls come no more in this life.
-const CHANGES_WITHOUT: usize = 150;
+/// Commits of the relay without one call of a kind: with that, such calls come no more in this life.
+const COMMITS_WITHOUT: u32 = 10;
 
 /// Lines that devices go on for after a call failed.
 const LINES_AFTER: u32 = 15;
@@ -47,7 +48,7 @@ pub struct BlowFigures {
     pub history: Figures,
 }
 
-/// Strikes a relay under load at every `step`-th call of a kind, up to the `most`-th, once each.
+/// Strikes a relay under load so many times: at the first call of a kind, and at each `step`-th after it.
 ///
 /// # Errors
 ///
@@ -57,13 +58,13 @@ pub fn strike(
     call: &str,
     blow: Blow,
     step: usize,
-    most: usize,
+    times: u32,
 ) -> anyhow::Result<BlowFigures> {
     let folder = tempfile::tempdir()?;
     let mut world = World::start(program, folder.path())?;
     world.meet_all()?;
     let mut met = 0;
-    for nth in (1..=most).step_by(step) {
+    for nth in (1..).step_by(step).take(times as usize) {
         let log = folder.path().join(format!("strace-{nth}.log"));
         world.stop_relay()?;
         world.relay = start_struck(program, folder.path(), &log, call, blow, nth)?;
@@ -88,13 +89,17 @@ fn start_struck(
     blow: Blow,
     nth: usize,
 ) -> anyhow::Result<Child> {
+    let mut strace = Command::new("strace");
     let act = match blow {
         Blow::Kill => "signal=SIGKILL".to_owned(),
-        Blow::Fail(error) => format!("error={error}"),
+        Blow::Fail(error) => {
+            // Stops at the calls that are traced alone, where no signal could be given.
+            strace.arg("--seccomp-bpf");
+            format!("error={error}")
+        }
     };
-    let mut strace = Command::new("strace");
     strace
-        .args(["-D", "-f", "--seccomp-bpf", "-qq", "--signal=none", "-o"])
+        .args(["-D", "-f", "-qq", "--signal=none", "-o"])
         .arg(log)
         .arg(format!("--trace={call}"))
         .arg(format!("--inject={call}:{act}:when={nth}"))
@@ -196,10 +201,11 @@ impl World {
 
     /// Lets devices work until the blow was met, or the relay makes no more calls that could meet it.
     fn wait_for(&mut self, blow: Blow, log: &Path) -> anyhow::Result<bool> {
-        let mut calls = 0;
-        loop {
-            let until = self.history.acknowledged.len() + CHANGES_WITHOUT;
-            while self.history.acknowledged.len() < until {
+        let (mut calls, mut commits) = (0, 0);
+        while commits < COMMITS_WITHOUT {
+            // What is saved from here on and acknowledged took a commit.
+            let before: BTreeSet<String> = self.all_saved().cloned().collect();
+            while self.history.acknowledged.is_subset(&before) {
                 self.hear(true)?;
                 let was_met = match blow {
                     Blow::Kill => self.relay.try_wait()?.is_some(),
@@ -213,10 +219,9 @@ impl World {
                 }
             }
             let so_far = fs::read_to_string(log)?.lines().count();
-            if so_far == calls {
-                return Ok(false);
-            }
+            commits = if so_far == calls { commits + 1 } else { 0 };
             calls = so_far;
         }
+        Ok(false)
     }
 }

@@ -4,12 +4,15 @@
 //! relay takes that is known later. Not here: when to dial and what then (`dialer`).
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use gridbeat_base::Monotonic;
-use gridbeat_link::{DeviceTls, End, FirstFlight, Outage, device_endpoint, device_transport};
+use gridbeat_link::{
+    DeviceEndpoint, DeviceTls, End, FirstFlight, MovingSocket, Outage, device_endpoint,
+    device_transport,
+};
 use quinn::{Connection, Endpoint, ZeroRttAccepted};
 
 /// How long a rival waits for the relay's first answer.
@@ -20,6 +23,7 @@ pub(crate) const RIVAL: Duration = Duration::from_secs(4);
 pub(crate) struct Port {
     pub(crate) endpoint: Endpoint,
     pub(crate) first_flight: FirstFlight,
+    socket: Arc<MovingSocket>,
 }
 
 /// What a dial made.
@@ -35,9 +39,14 @@ pub(crate) struct Dialled {
 impl Port {
     pub(crate) fn open(to: SocketAddr) -> Result<Self, End> {
         match device_endpoint(any_address(to.is_ipv6())) {
-            Ok((endpoint, first_flight)) => Ok(Self {
+            Ok(DeviceEndpoint {
                 endpoint,
                 first_flight,
+                socket,
+            }) => Ok(Self {
+                endpoint,
+                first_flight,
+                socket,
             }),
             Err(error) => {
                 tracing::warn!(%error, "no UDP socket");
@@ -46,10 +55,9 @@ impl Port {
         }
     }
 
-    /// Moves every connection to a fresh socket.
-    pub(crate) fn rebind(&self) -> io::Result<()> {
-        let socket = UdpSocket::bind(any_address(self.is_v6()))?;
-        self.endpoint.rebind(socket)
+    /// Moves every connection to a fresh socket. The relay learns of it by what is sent next.
+    pub(crate) fn move_to_fresh_socket(&self) -> io::Result<()> {
+        self.socket.move_to(any_address(self.is_v6()))
     }
 
     pub(crate) fn is_v6(&self) -> bool {

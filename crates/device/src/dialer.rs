@@ -564,7 +564,7 @@ impl Dialer {
                 return Some(Over::Ended { end, stay_away });
             }
             Order::Ended { .. } | Order::Stop => {}
-            Order::NetworkChanged => self.rebind(held),
+            Order::NetworkChanged => self.change_sockets(held),
             Order::Hurry => held.pulse.path_changed(self.clock.monotonic()),
             Order::Want(true) => {
                 self.is_wanted = true;
@@ -581,12 +581,12 @@ impl Dialer {
         None
     }
 
-    /// Moves the connection to a fresh socket.
-    fn rebind(&self, held: &mut Held) {
+    /// Moves the connection to a fresh socket, and lets it say something from there.
+    fn change_sockets(&self, held: &mut Held) {
         let Some(port) = &self.port else {
             return;
         };
-        match port.rebind() {
+        match port.move_to_fresh_socket() {
             Ok(()) => tracing::info!("the network changed; moved to another socket"),
             Err(error) => tracing::warn!(%error, "the network changed; kept the socket"),
         }

@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 use quinn::{AsyncTimer, AsyncUdpSocket, Endpoint, EndpointConfig, Runtime, TokioRuntime};
 use tokio::sync::watch;
 
+use crate::MovingSocket;
+
 /// How long a connection is held back at most: more than a device takes to read its outbox, and little
 /// beside any round trip.
 const HELD_MAX: Duration = Duration::from_millis(30);
@@ -52,6 +54,17 @@ impl FirstFlight {
     }
 }
 
+/// A device's endpoint, and what is under it.
+#[derive(Clone, Debug)]
+pub struct DeviceEndpoint {
+    /// The endpoint. Never to be bound anew by itself: [`Self::socket`] is moved.
+    pub endpoint: Endpoint,
+    /// What holds its connections back.
+    pub first_flight: FirstFlight,
+    /// Its socket.
+    pub socket: Arc<MovingSocket>,
+}
+
 /// Opens a device's endpoint at a local address.
 ///
 /// Must be called within a tokio runtime.
@@ -59,15 +72,24 @@ impl FirstFlight {
 /// # Errors
 ///
 /// When there is no such socket to be had.
-pub fn device_endpoint(local: SocketAddr) -> io::Result<(Endpoint, FirstFlight)> {
+pub fn device_endpoint(local: SocketAddr) -> io::Result<DeviceEndpoint> {
     let first_flight = FirstFlight::new();
     let runtime = HoldBack {
         first_flight: first_flight.clone(),
         is_open: AtomicBool::new(false),
     };
-    let socket = std::net::UdpSocket::bind(local)?;
-    let endpoint = Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(runtime))?;
-    Ok((endpoint, first_flight))
+    let socket = Arc::new(MovingSocket::open(local)?);
+    let endpoint = Endpoint::new_with_abstract_socket(
+        EndpointConfig::default(),
+        None,
+        Arc::<MovingSocket>::clone(&socket),
+        Arc::new(runtime),
+    )?;
+    Ok(DeviceEndpoint {
+        endpoint,
+        first_flight,
+        socket,
+    })
 }
 
 /// tokio, but connections start to run when they are released.

@@ -13,6 +13,7 @@
 //! - [`endpoint`](EndpointKey): a relay's key that survives its restart
 //! - [`frames`](Frames): frames on streams, counted
 //! - [`first_flight`](FirstFlight): a first packet that carries all there is to say
+//! - [`moving_socket`](MovingSocket): a socket that is exchanged under its connections
 //! - [`end`](End): why a connection was closed, and how to close one
 //! - [`system`](Clock): the clock and the dice of the machine
 //! - [`private_file`](write_private): files nobody else may read
@@ -30,6 +31,7 @@ mod exchange;
 mod first_flight;
 mod frames;
 mod identity;
+mod moving_socket;
 mod outage;
 mod private_file;
 mod probe;
@@ -44,9 +46,10 @@ pub use end::{End, close, finish, lease_over};
 pub use endpoint::{ENDPOINT_KEY_BYTES, EndpointKey};
 pub use enrol_tls::EnrolTls;
 pub use exchange::{Asked, ExchangeError, ask};
-pub use first_flight::{FirstFlight, device_endpoint};
+pub use first_flight::{DeviceEndpoint, FirstFlight, device_endpoint};
 pub use frames::{Event, Frames, Role, Traffic, TrafficCounts, Unstarted};
 pub use identity::{IdentityError, device_of_certificate, device_uri, key_of_certificate};
+pub use moving_socket::MovingSocket;
 pub use outage::{Outage, OutageAware};
 pub use private_file::{read_private, write_private};
 pub use probe::Probe;

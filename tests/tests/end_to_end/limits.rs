@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use gridbeat_device::{Device, DeviceBundle};
-use gridbeat_link::{End, FirstFlight, Outage, device_endpoint, device_tls, device_transport};
+use gridbeat_link::{DeviceEndpoint, End, Outage, device_endpoint, device_tls, device_transport};
 use gridbeat_relay::{RelayConfig, start};
 use gridbeat_sync_protocol::limits::{FRAME_BYTES_MAX, PUSHES_OUT_MAX};
-use quinn::{Connection, Endpoint, SendStream};
+use quinn::{Connection, SendStream};
 use tempfile::TempDir;
 
 use super::world::{RelayAtHome, converge, in_sync, save, within};
@@ -17,25 +17,25 @@ use super::world::{RelayAtHome, converge, in_sync, save, within};
 /// A connection by a device's certificate that no session was begun on.
 struct Bare {
     connection: Connection,
-    // Its socket.
-    _endpoint: (Endpoint, FirstFlight),
+    _socket: DeviceEndpoint,
 }
 
 async fn dial(bundle: &DeviceBundle) -> Bare {
     let tls = device_tls(bundle).unwrap();
-    let (endpoint, first_flight) = device_endpoint((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-    first_flight.release();
+    let socket = device_endpoint((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    socket.first_flight.release();
     let crypto = Arc::<quinn::crypto::rustls::QuicClientConfig>::clone(&tls.fresh);
     let mut config = quinn::ClientConfig::new(crypto);
     config.transport_config(Arc::new(device_transport(Outage::new())));
     let address: SocketAddr = bundle.relay.parse().unwrap();
-    let connecting = endpoint
+    let connecting = socket
+        .endpoint
         .connect_with(config, address, &tls.server_name)
         .unwrap();
     let connection = within("a handshake", connecting).await.unwrap();
     Bare {
         connection,
-        _endpoint: (endpoint, first_flight),
+        _socket: socket,
     }
 }
 
@@ -189,7 +189,11 @@ async fn a_flood_of_dials_keeps_nobody_out() {
     let dir = TempDir::new().unwrap();
     let (relay, officer, bundle) = beside_an_officer(&dir).await;
     let tls = device_tls(&bundle).unwrap();
-    let (endpoint, first_flight) = device_endpoint((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let DeviceEndpoint {
+        endpoint,
+        first_flight,
+        ..
+    } = device_endpoint((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     first_flight.release();
     // More than are let in unproven, all at once; none is waited for.
     let mut dials = Vec::new();

@@ -15,8 +15,8 @@ use gridbeat_base::{DocumentId, Hlc, Lane, Random, Scope};
 use gridbeat_device::DeviceBundle;
 use gridbeat_document::Actor;
 use gridbeat_link::{
-    Clock, DeviceTls, Event, Frames, Outage, Role, Traffic, device_endpoint, device_tls,
-    device_transport, random_from_system,
+    Clock, DeviceEndpoint, DeviceTls, Event, Frames, Outage, Role, Traffic, device_endpoint,
+    device_tls, device_transport, random_from_system,
 };
 use gridbeat_sync_protocol::{
     BatchStamp, BatchStatement, DeviceInput, DeviceOutput, DeviceSession, Hello, PushDocument,
@@ -128,7 +128,11 @@ impl Hostile {
     /// Dials, and floods until the relay ends it or is silent.
     async fn attack(&mut self, way: Way) -> anyhow::Result<()> {
         let address: SocketAddr = self.bundle.relay.parse()?;
-        let (endpoint, first_flight) = device_endpoint((Ipv4Addr::UNSPECIFIED, 0).into())?;
+        let DeviceEndpoint {
+            endpoint,
+            first_flight,
+            ..
+        } = device_endpoint((Ipv4Addr::UNSPECIFIED, 0).into())?;
         first_flight.release();
         let outage = Outage::new();
         let crypto = Arc::<quinn::crypto::rustls::QuicClientConfig>::clone(&self.tls.fresh);

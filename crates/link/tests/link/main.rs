@@ -1,6 +1,8 @@
 //! The behaviour of the link through its public interface.
 //!
-//! The module is marked `cfg(test)`, by which clippy knows that its helpers may `unwrap`.
+//! The modules are marked `cfg(test)`, by which clippy knows that their helpers may `unwrap`.
 
+#[cfg(test)]
+mod moving;
 #[cfg(test)]
 mod protocols;

@@ -22,7 +22,7 @@ use rustls::client::{ClientSessionMemoryCache, ClientSessionStore as _, Resumpti
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::sync::mpsc;
 
-const NAME: &str = "relay.example";
+pub(super) const NAME: &str = "relay.example";
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn device() -> DeviceId {
@@ -30,13 +30,13 @@ fn device() -> DeviceId {
 }
 
 /// An authority that vouches for a relay and its devices.
-struct Authority {
+pub(super) struct Authority {
     root: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -49,7 +49,7 @@ impl Authority {
         Pin::of(&self.root)
     }
 
-    fn relay(&self, name: &str) -> RelayTls {
+    pub(super) fn relay(&self, name: &str) -> RelayTls {
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let key = KeyPair::generate().unwrap();
@@ -60,7 +60,7 @@ impl Authority {
     }
 
     /// The bundle of a device whose certificate ended so long ago, or ends tomorrow.
-    fn bundle(&self, expired: Option<Duration>) -> DeviceBundle {
+    pub(super) fn bundle(&self, expired: Option<Duration>) -> DeviceBundle {
         let mut params = CertificateParams::default();
         let uri = device_uri(device()).as_str().try_into().unwrap();
         params.subject_alt_names = vec![SanType::URI(uri)];

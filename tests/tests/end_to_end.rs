@@ -11,4 +11,5 @@ mod privacy;
 mod recovery;
 mod sessions;
 mod trust;
+mod wiping;
 mod world;

@@ -182,8 +182,20 @@ pub(crate) enum OfficeVerb {
         #[arg(short, long, value_enum, default_value_t = Form::Text)]
         output: Form,
     },
-    /// Take all rights from a device. Its open session ends within seconds.
+    /// Take all rights from a device. Its open session ends within seconds; it hands over what it has, and wipes itself.
     Revoke {
+        /// Who, and why.
+        #[command(flatten)]
+        hand: Hand,
+        /// The device.
+        device: DeviceId,
+        /// Do it.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Order a device to hand over what it has and to wipe itself, when it next calls: as revoke, which may have been
+    /// before; the order is put on record.
+    Wipe {
         /// Who, and why.
         #[command(flatten)]
         hand: Hand,

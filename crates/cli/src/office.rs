@@ -1,5 +1,5 @@
-//! `gridbeat device list|show|revoke|rename|move` and `gridbeat grant`: what an operator does with the devices of a
-//! relay.
+//! `gridbeat device list|show|revoke|wipe|rename|move` and `gridbeat grant`: what an operator does with the
+//! devices of a relay.
 //!
 //! Each works while the relay runs: it looks rights up anew within seconds. What changes anything is put on record
 //! with who and why; what takes something away is done only with `--yes`, and says otherwise what it would do.
@@ -7,9 +7,9 @@
 
 use std::collections::BTreeMap;
 
-use gridbeat_base::{DeviceId, Scope, Verb, Verbs};
+use gridbeat_base::{DeviceId, Scope, Verb, Verbs, WallTime};
 use gridbeat_domain::{ROLES, Role};
-use gridbeat_relay::{By, CloneLine, DeviceRow, Granted, Operator};
+use gridbeat_relay::{By, CloneLine, DeviceRow, Granted, Operator, RemovalRow};
 use serde_json::{Value, json};
 
 use crate::args::{Form, GrantArgs, GrantVerb, Hand, OfficeVerb, RelayPlace};
@@ -28,7 +28,14 @@ pub(crate) fn device(verb: OfficeVerb) -> anyhow::Result<Ending> {
             place,
             device,
             output,
-        } => show(&find(&open(&place)?, device)?, output),
+        } => {
+            let operator = open(&place)?;
+            show(
+                &find(&operator, device)?,
+                &operator.removals(device)?,
+                output,
+            )
+        }
         OfficeVerb::Revoke { hand, device, yes } => {
             let mut operator = act(&hand)?;
             let row = find(&operator, device)?;
@@ -42,6 +49,7 @@ pub(crate) fn device(verb: OfficeVerb) -> anyhow::Result<Ending> {
             operator.revoke(device)?;
             done(&format!("{} has no rights any more", called(&row)))
         }
+        OfficeVerb::Wipe { hand, device, yes } => wipe(&hand, device, yes),
         OfficeVerb::Rename { hand, device, name } => {
             check_name("a device's name", &name)?;
             let mut operator = act(&hand)?;
@@ -77,6 +85,28 @@ pub(crate) fn device(verb: OfficeVerb) -> anyhow::Result<Ending> {
             ))
         }
     }
+}
+
+/// Orders a device to wipe itself.
+fn wipe(hand: &Hand, device: DeviceId, yes: bool) -> anyhow::Result<Ending> {
+    let mut operator = act(hand)?;
+    let row = find(&operator, device)?;
+    let who = called(&row);
+    if let Some(at) = wiped(&row, &operator.removals(device)?) {
+        let at = iso(at);
+        return Err(Ending::input(&format!(
+            "{who} has wiped itself: its statement came {at}"
+        )));
+    }
+    ask(
+        yes,
+        &format!("have {who} hand over what it has and wipe itself; no right is left to it"),
+    )?;
+    operator.wipe(device)?;
+    done(&format!(
+        "when {who} next calls, it hands over what it has into the quarantine, wipes itself and signs for \
+         that; gridbeat device show {device} tells when it has"
+    ))
 }
 
 /// Does what the verb says with grants.
@@ -244,9 +274,19 @@ fn list(devices: &[DeviceRow], form: Form) -> anyhow::Result<Ending> {
     Ok(Ending::Good)
 }
 
-fn show(row: &DeviceRow, form: Form) -> anyhow::Result<Ending> {
+/// Returns when a device that is revoked stated that everything is gone, if it has.
+fn wiped(row: &DeviceRow, removals: &[RemovalRow]) -> Option<WallTime> {
+    let revoked = row.revoked?;
+    let mut since = removals.iter().filter(|it| it.received >= revoked);
+    let whole = since.find(|it| it.statement.scope.is_none())?;
+    Some(whole.received)
+}
+
+fn show(row: &DeviceRow, removals: &[RemovalRow], form: Form) -> anyhow::Result<Ending> {
     if form == Form::Json {
-        print_json(&as_json(row))?;
+        let mut shown = as_json(row);
+        shown["removals"] = removals.iter().map(removal_json).collect();
+        print_json(&shown)?;
         return Ok(Ending::Good);
     }
     print(&format!("device   {}", row.device))?;
@@ -263,7 +303,27 @@ fn show(row: &DeviceRow, form: Form) -> anyhow::Result<Ending> {
     for (scope, (at, head)) in &row.cursors {
         print(&format!("applied  {scope}: {at} of {head}"))?;
     }
+    for RemovalRow {
+        received,
+        statement,
+    } in removals
+    {
+        let what = statement.scope.as_ref().map_or("everything", Scope::as_str);
+        let (at, removed, kept) = (iso(*received), statement.removed, statement.kept);
+        print(&format!(
+            "removed  {what}: {removed} documents, {kept} changes kept; stated {at}"
+        ))?;
+    }
     Ok(Ending::Good)
+}
+
+fn removal_json(row: &RemovalRow) -> Value {
+    let statement = &row.statement;
+    json!({
+        "received_ms": row.received, "scope": statement.scope, "install": statement.install.to_string(),
+        "documents": statement.documents, "removed": statement.removed, "kept": statement.kept,
+        "at_ms": statement.at,
+    })
 }
 
 fn state(row: &DeviceRow) -> String {

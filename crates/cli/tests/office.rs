@@ -172,13 +172,66 @@ fn an_operator_sees_to_a_device_and_all_of_it_is_on_record_and_verifies() {
 }
 
 #[test]
+fn a_device_is_ordered_to_wipe_itself_by_a_yes_alone_and_the_order_is_on_record() {
+    let files = Files::new();
+    let id = device().to_string();
+    let (code, said) = files.act(&["device", "wipe", &id]);
+    assert_eq!(code, 3);
+    assert!(said.contains("--yes") && said.contains("一号车"), "{said}");
+    assert_eq!(files.log().len(), 1, "only the enrolment");
+    let shown = files.json(&["device", "show", &id]);
+    assert_eq!(shown["revoked_ms"], Value::Null);
+
+    let wipe = [
+        "device",
+        "wipe",
+        &id,
+        "--yes",
+        "--as",
+        "王调度",
+        "--why",
+        "手机丢失",
+    ];
+    let output = files.output(&wipe);
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        said.contains(&format!("gridbeat device show {id}")),
+        "{said}"
+    );
+    let shown = files.json(&["device", "show", &id]);
+    assert!(shown["revoked_ms"].is_i64());
+    assert_eq!(
+        shown["removals"],
+        Value::Array(Vec::new()),
+        "it has not called"
+    );
+
+    // Whoever was revoked before may be ordered to as well.
+    assert_eq!(files.run(&wipe).0, 0);
+    let log = files.log();
+    let orders: Vec<_> = log.iter().skip(1).collect();
+    let order = (
+        "王调度".to_owned(),
+        "device wipe".to_owned(),
+        "手机丢失".to_owned(),
+    );
+    assert_eq!(orders, [&order, &order]);
+}
+
+#[test]
 fn what_an_operator_gets_wrong_is_said_and_nothing_is_done() {
     let files = Files::new();
     let id = device().to_string();
     let nobody = DeviceId::from_bytes([9; 16]).to_string();
-    let cases: [(&[&str], i32, &str); 7] = [
+    let cases: [(&[&str], i32, &str); 8] = [
         (
             &["device", "revoke", &nobody, "--yes"],
+            3,
+            "there is no device",
+        ),
+        (
+            &["device", "wipe", &nobody, "--yes"],
             3,
             "there is no device",
         ),

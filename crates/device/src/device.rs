@@ -389,6 +389,7 @@ impl Device {
     }
 
     /// Listens to which scopes are left, from here on: the relay's notice, and when their records are gone.
+    /// [`Leave::Acknowledged`] is the end of a device that was revoked: [`Self::wipe`] it then.
     pub fn leaving(&self) -> broadcast::Receiver<Leave> {
         self.inner.shared.leaving.subscribe()
     }

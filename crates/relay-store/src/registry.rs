@@ -84,20 +84,36 @@ impl Registry for SqliteStore {
 
     fn revoke(&mut self, device: DeviceId, now: WallTime) -> Result<bool, StoreFault> {
         self.operate(now, |tx| {
-            let revoked = tx
-                .execute(
-                    "UPDATE device SET revoked = ?2 WHERE device = ?1 AND revoked IS NULL",
-                    params![device.bytes(), now.millis()],
-                )
-                .map_err(fault)?;
-            raise_rights_version(tx, now)?;
-            let was_enrolled = revoked > 0;
+            let was_enrolled = take_rights(tx, device, now)?;
             let act = was_enrolled.then(|| Act {
                 verb: "device revoke",
                 subject: device.to_string(),
                 details: String::new(),
             });
             Ok((was_enrolled, act))
+        })
+    }
+
+    fn wipe(&mut self, device: DeviceId, now: WallTime) -> Result<bool, StoreFault> {
+        self.operate(now, |tx| {
+            let is_known = tx
+                .prepare_cached("SELECT 1 FROM device WHERE device = ?1")
+                .and_then(|mut find| find.exists(params![device.bytes()]))
+                .map_err(fault)?;
+            if !is_known {
+                return Ok((false, None));
+            }
+            let revoked = if take_rights(tx, device, now)? {
+                "now"
+            } else {
+                "before"
+            };
+            let act = Act {
+                verb: "device wipe",
+                subject: device.to_string(),
+                details: format!("revoked={revoked}"),
+            };
+            Ok((true, Some(act)))
         })
     }
 
@@ -202,6 +218,18 @@ impl Registry for SqliteStore {
         }
         Ok(devices)
     }
+}
+
+/// Takes all rights from a device; says whether it had not lost them before.
+fn take_rights(tx: &Transaction<'_>, device: DeviceId, now: WallTime) -> Result<bool, StoreFault> {
+    let revoked = tx
+        .execute(
+            "UPDATE device SET revoked = ?2 WHERE device = ?1 AND revoked IS NULL",
+            params![device.bytes(), now.millis()],
+        )
+        .map_err(fault)?;
+    raise_rights_version(tx, now)?;
+    Ok(revoked > 0)
 }
 
 impl SqliteStore {

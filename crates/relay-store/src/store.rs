@@ -45,6 +45,14 @@ pub trait Registry: Store {
     /// [`StoreFault`]; nothing is then changed.
     fn revoke(&mut self, device: DeviceId, now: WallTime) -> Result<bool, StoreFault>;
 
+    /// Orders a device to hand over and wipe itself: takes all rights from it if it has any yet, and puts the
+    /// order on record. Returns whether it is known.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreFault`]; nothing is then changed.
+    fn wipe(&mut self, device: DeviceId, now: WallTime) -> Result<bool, StoreFault>;
+
     /// Gives a device another name. Returns whether it is known.
     ///
     /// # Errors

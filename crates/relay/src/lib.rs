@@ -58,7 +58,7 @@ pub use gridbeat_relay_core::{Counters, PlaceError, StoreFault};
 #[doc(no_inline)]
 pub use gridbeat_relay_store::{
     Approval, Backup, BackupError, By, ByError, CloneRow, DeviceRow, Granted, InvitationRow,
-    RefusedFilter, RequestRow, Restored, Standing,
+    RefusedFilter, RemovalRow, RequestRow, Restored, Standing,
 };
 #[doc(no_inline)]
 pub use gridbeat_sync_protocol::{Fingerprint, Invitation};

@@ -10,7 +10,7 @@ use gridbeat_link::{Clock, random_from_system};
 use gridbeat_relay_core::{PlaceError, StoreFault};
 use gridbeat_relay_store::{
     Approval, BackupError, By, DeviceRow, Granted, InvitationRow, OpenError, Registry as _,
-    SqliteStore, Standing, StoreOptions,
+    RemovalRow, SqliteStore, Standing, StoreOptions,
 };
 use gridbeat_sync_protocol::{EnrolCode, Fingerprint, Invitation, InvitationError};
 
@@ -117,6 +117,25 @@ impl Operator {
     /// [`OperatorError`]; the device is then as it was.
     pub fn revoke(&mut self, device: DeviceId) -> Result<bool, OperatorError> {
         revoke(&mut self.store, device)
+    }
+
+    /// Orders a device to hand over what it has and to wipe itself, which it does when it next calls: it is
+    /// revoked if it is not yet. Returns whether it is known.
+    ///
+    /// # Errors
+    ///
+    /// [`OperatorError`]; the device is then as it was.
+    pub fn wipe(&mut self, device: DeviceId) -> Result<bool, OperatorError> {
+        Ok(self.store.wipe(device, wall())?)
+    }
+
+    /// Lists what a device has stated that it removed, the latest first.
+    ///
+    /// # Errors
+    ///
+    /// [`OperatorError`].
+    pub fn removals(&self, device: DeviceId) -> Result<Vec<RemovalRow>, OperatorError> {
+        Ok(self.store.removals(device)?)
     }
 
     /// Says who acts from here on, and why, for the operators' log.

@@ -560,7 +560,7 @@ impl<'a> Shift<'a> {
                     log.acknowledged(now, saved, change.after_ms);
                 }
             }
-            Event::Leaving { .. } | Event::Left { .. } => {}
+            Event::Leaving { .. } | Event::Left { .. } | Event::Wiped(_) => {}
             Event::Changed { documents } => {
                 for changed in documents {
                     self.seen(device, changed.document, &changed.status);

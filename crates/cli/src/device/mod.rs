@@ -9,6 +9,7 @@ mod key;
 mod not_accepted;
 pub(crate) mod protocol;
 mod stdio;
+mod wiping;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -47,8 +48,13 @@ pub(crate) fn run(args: DeviceArgs) -> anyhow::Result<Ending> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(async {
+    let done = runtime.block_on(async {
         let (dir, bundle, key_file) = (args.dir, args.bundle, args.key_file);
+        // In the order in which a wipe destroys them: without the first, the file is noise.
+        let secrets = vec![
+            key_file.clone().unwrap_or_else(|| dir.join(key::KEY)),
+            bundle.clone().unwrap_or_else(|| dir.join(BUNDLE)),
+        ];
         if args.stdio && verb.is_some() {
             return Err(Ending::usage(
                 "--stdio takes its requests from standard input: name no verb",
@@ -56,7 +62,7 @@ pub(crate) fn run(args: DeviceArgs) -> anyhow::Result<Ending> {
         }
         if args.stdio {
             let device = open(&dir, bundle, key_file, LinkPolicy::Always).await?;
-            return stdio::run(device).await;
+            return stdio::run(device, secrets).await;
         }
         let Some(verb) = verb else {
             return Err(Ending::usage(
@@ -71,11 +77,18 @@ pub(crate) fn run(args: DeviceArgs) -> anyhow::Result<Ending> {
             let bundle = bundle.unwrap_or_else(|| dir.join(BUNDLE));
             return enrol::run(&dir, &bundle, args).await;
         }
+        if let DeviceVerb::Sync { seconds, json } = verb {
+            let device = open(&dir, bundle, key_file, LinkPolicy::Always).await?;
+            return sync(device, Duration::from_secs(seconds), json, secrets).await;
+        }
         let device = open(&dir, bundle, key_file, LinkPolicy::OnRequest).await?;
         let done = one_shot(&device, verb).await;
         device.close().await;
         done
-    })
+    });
+    // A read of standard input that nobody answers any more keeps no device from its end.
+    runtime.shutdown_background();
+    done
 }
 
 /// Opens the device in a folder.
@@ -113,27 +126,45 @@ async fn one_shot(device: &Device, verb: DeviceVerb) -> anyhow::Result<Ending> {
         DeviceVerb::Record { document, json } => show(device, document, json).await,
         DeviceVerb::Status { json } => status(device, json).await,
         DeviceVerb::NotAccepted { verb } => not_accepted::run(device, verb).await,
-        // It works on the file itself, before anybody opens it.
-        DeviceVerb::Encrypt => Ok(Ending::Good),
-        DeviceVerb::Sync { seconds, json } => {
-            let report = device.sync_once(Duration::from_secs(seconds)).await;
-            let state = state_line(&report.state, report.waiting);
-            if json {
-                print_json(&json!({
-                    "in_sync": report.is_in_sync, "state": state.state, "words": state.words,
-                    "waiting": report.waiting, "acknowledged": report.acknowledged_changes,
-                    "took_ms": u64::try_from(report.took.as_millis()).unwrap_or(u64::MAX),
-                }))?;
-            } else {
-                print(&state.words)?;
-            }
-            Ok(if report.is_in_sync {
-                Ending::Good
-            } else {
-                Ending::NotInTime
-            })
-        }
+        // One works on the file itself, before anybody opens it; the other may be the device's end.
+        DeviceVerb::Encrypt | DeviceVerb::Sync { .. } => Ok(Ending::Good),
     }
+}
+
+/// Meets the relay. A device that was revoked meanwhile, and has signed for it, ends with this.
+async fn sync(
+    device: Device,
+    deadline: Duration,
+    json: bool,
+    secrets: Vec<PathBuf>,
+) -> anyhow::Result<Ending> {
+    let mut leaving = device.leaving();
+    let report = device.sync_once(deadline).await;
+    if wiping::comes(&device, &mut leaving, report.is_in_sync).await {
+        let words = wiping::wipe(device, secrets).await?;
+        if json {
+            print_json(&json!({"wiped": words}))?;
+        } else {
+            print(&format!("{} / {}", words.zh, words.en))?;
+        }
+        return Ok(Ending::Good);
+    }
+    device.close().await;
+    let state = state_line(&report.state, report.waiting);
+    if json {
+        print_json(&json!({
+            "in_sync": report.is_in_sync, "state": state.state, "words": state.words,
+            "waiting": report.waiting, "acknowledged": report.acknowledged_changes,
+            "took_ms": u64::try_from(report.took.as_millis()).unwrap_or(u64::MAX),
+        }))?;
+    } else {
+        print(&state.words)?;
+    }
+    Ok(if report.is_in_sync {
+        Ending::Good
+    } else {
+        Ending::NotInTime
+    })
 }
 
 async fn report(device: &Device, args: ReportArgs) -> anyhow::Result<Ending> {

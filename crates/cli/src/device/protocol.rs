@@ -8,6 +8,8 @@ use gridbeat_base::{BlobHash, ChangeHash, DeviceId, DocumentId, Position, Scope,
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::wiping::Farewell;
+
 /// What can be asked of a device.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
@@ -251,6 +253,9 @@ pub(crate) enum Event {
         /// How many changes are kept among the refused ones.
         kept: u64,
     },
+    /// The device was revoked, has handed over and signed for it; its file and its keys are destroyed. The last
+    /// line.
+    Wiped(Farewell),
 }
 
 /// A document that changed.

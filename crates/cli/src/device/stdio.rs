@@ -5,6 +5,7 @@
 //! another language can live on this.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use gridbeat_base::{BlobHash, ChangeHash, DocumentId};
@@ -19,7 +20,7 @@ use super::protocol::{
     AcknowledgedLine, ChangedLine, DocumentPrint, Event, Fault, HistoryLine, OutboxLine, Print,
     RecordLine, Request, Saved, ScopePrint, read_request, write_answer,
 };
-use super::{not_accepted, query, record_line, state_line};
+use super::{not_accepted, query, record_line, state_line, wiping};
 use crate::output::Ending;
 use crate::signals::told_to_end;
 
@@ -31,8 +32,9 @@ struct Session {
     out: tokio::io::Stdout,
 }
 
-fn leave_event(news: Leave) -> Event {
-    match news {
+/// Returns what is told of leaving; the end of it all is told when it is done.
+fn leave_event(news: Leave) -> Option<Event> {
+    Some(match news {
         Leave::Noticed { scope, deadline } => Event::Leaving {
             scope,
             deadline_ms: deadline.millis(),
@@ -46,11 +48,12 @@ fn leave_event(news: Leave) -> Event {
             removed,
             kept,
         },
-    }
+        Leave::Acknowledged => return None,
+    })
 }
 
-/// Speaks until the end.
-pub(super) async fn run(device: Device) -> anyhow::Result<Ending> {
+/// Speaks until the end; that is also when the device was revoked and has signed for it: `secrets` go then.
+pub(super) async fn run(device: Device, secrets: Vec<PathBuf>) -> anyhow::Result<Ending> {
     let mut states = device.watch_sync_state();
     let mut changes = device.changes();
     let mut leaving = device.leaving();
@@ -78,7 +81,14 @@ pub(super) async fn run(device: Device) -> anyhow::Result<Ending> {
                 Err(RecvError::Closed) => break,
             },
             news = leaving.recv() => match news {
-                Ok(news) => session.tell(&leave_event(news)).await?,
+                Ok(news) if wiping::is_due(&session.device, &news).await => {
+                    let Session { device, mut out, .. } = session;
+                    let words = wiping::wipe(device, secrets).await?;
+                    return tell(&mut out, &Event::Wiped(words)).await.map(|()| Ending::Good);
+                }
+                Ok(news) => if let Some(event) = leave_event(news) {
+                    session.tell(&event).await?;
+                },
                 Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => break,
             },
@@ -328,15 +338,23 @@ impl Session {
     }
 
     async fn tell(&mut self, event: &Event) -> anyhow::Result<()> {
-        let mut line = serde_json::to_string(event)?;
-        line.push('\n');
-        self.write(&line).await
+        tell(&mut self.out, event).await
     }
 
     async fn write(&mut self, line: &str) -> anyhow::Result<()> {
-        self.out.write_all(line.as_bytes()).await?;
-        Ok(self.out.flush().await?)
+        write(&mut self.out, line).await
     }
+}
+
+async fn tell(out: &mut tokio::io::Stdout, event: &Event) -> anyhow::Result<()> {
+    let mut line = serde_json::to_string(event)?;
+    line.push('\n');
+    write(out, &line).await
+}
+
+async fn write(out: &mut tokio::io::Stdout, line: &str) -> anyhow::Result<()> {
+    out.write_all(line.as_bytes()).await?;
+    Ok(out.flush().await?)
 }
 
 /// Returns the hash by which a record's whole view is compared.

@@ -8,7 +8,8 @@
 
 use gridbeat_base::{DeviceId, Digest, DocumentId, Install, Lane, Now, Scope, WallTime};
 use gridbeat_sync_protocol::{
-    BatchMark, Grant, PushChange, PushDocument, RemovalStatement, Removed, Seal, SessionError,
+    BatchMark, Grant, PushChange, PushDocument, RemovalHash, RemovalStatement, Removed, Seal,
+    SessionError,
 };
 use rusqlite::Connection;
 
@@ -88,6 +89,20 @@ pub(super) fn state(work: &mut Work<'_>, scope: &Scope, left: Left) -> Result<()
         removed: statement.removed,
         kept: statement.kept,
     });
+    Ok(())
+}
+
+/// Takes in that the relay has a statement. That of everything is the end of a device that was revoked, if nothing was
+/// saved in it since.
+pub(super) fn noted(
+    work: &mut Work<'_>,
+    link: &Link,
+    removal: &RemovalHash,
+) -> Result<(), StorageError> {
+    let is_everything = removals::note(work.tx, removal)?;
+    if is_everything && link.is_wiped && work.book.waiting.changes == 0 {
+        work.leave_news.push(Leave::Acknowledged);
+    }
     Ok(())
 }
 

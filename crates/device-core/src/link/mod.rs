@@ -30,7 +30,6 @@ use gridbeat_sync_protocol::{
     ScopeMark, SessionError, Versions,
 };
 
-use crate::store::removals;
 use crate::{Device, LinkError, StorageError, SyncProblem, SyncState};
 use push::{PushOut, Pusher};
 use repair::Repair;
@@ -87,6 +86,9 @@ pub enum Leave {
         /// How many changes are kept among the refused ones, because the relay did not take them.
         kept: u64,
     },
+    /// The relay has the signed statement that everything is gone, and nothing waits here: the keys and the
+    /// file may go too. Told again in each session until they have.
+    Acknowledged,
 }
 
 /// One session with the relay.
@@ -354,7 +356,7 @@ impl Device {
                             deadline: notice.deadline,
                         });
                     }
-                    DeviceOutput::Noted(removal) => removals::note(work.tx, &removal)?,
+                    DeviceOutput::Noted(removal) => leave::noted(work, &link, &removal)?,
                     DeviceOutput::Closed(reason) => closed = Some(reason),
                 }
             }

@@ -48,8 +48,14 @@ pub(crate) fn next(
     Ok(None)
 }
 
-/// Notes that the relay has a statement.
-pub(crate) fn note(db: &Connection, removal: &RemovalHash) -> Result<(), StorageError> {
+/// Notes that the relay has a statement; says whether it is one of everything.
+pub(crate) fn note(db: &Connection, removal: &RemovalHash) -> Result<bool, StorageError> {
+    let is_everything = sql::first(
+        db,
+        "SELECT scope IS NULL FROM removal WHERE hash = ?1",
+        [removal.bytes()],
+        |row| row.get(0),
+    )?;
     sql::execute(
         db,
         "UPDATE removal SET noted = 1 WHERE hash = ?1",
@@ -61,7 +67,7 @@ pub(crate) fn note(db: &Connection, removal: &RemovalHash) -> Result<(), Storage
              (SELECT id FROM removal WHERE noted = 1 ORDER BY id DESC LIMIT 1 OFFSET ?1)",
         [NOTED_MAX],
     )?;
-    Ok(())
+    Ok(is_everything.unwrap_or(false))
 }
 
 /// Lets the last statement of everything be sent again; says whether there is one.

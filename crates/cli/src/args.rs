@@ -182,6 +182,8 @@ pub(crate) enum OfficeVerb {
         #[arg(short, long, value_enum, default_value_t = Form::Text)]
         output: Form,
     },
+    /// Let in the device that waits by an invitation: the same as `gridbeat enrol approve`.
+    Approve(ApproveArgs),
     /// Take all rights from a device. Its open session ends within seconds; it hands over what it has, and wipes itself.
     Revoke {
         /// Who, and why.
@@ -322,16 +324,7 @@ pub(crate) enum EnrolmentVerb {
         output: Form,
     },
     /// Let in the device that waits by an invitation.
-    Approve {
-        /// Who, and why.
-        #[command(flatten)]
-        hand: Hand,
-        /// The invitation's number.
-        id: u64,
-        /// The six digits that the device shows; another's are refused.
-        #[arg(long, value_name = "DIGITS")]
-        fingerprint: Option<Fingerprint>,
-    },
+    Approve(ApproveArgs),
     /// Take an invitation back, or refuse the device that waits by it.
     Cancel {
         /// Who, and why.
@@ -340,6 +333,19 @@ pub(crate) enum EnrolmentVerb {
         /// The invitation's number.
         id: u64,
     },
+}
+
+/// Whom to let in.
+#[derive(Debug, Args)]
+pub(crate) struct ApproveArgs {
+    /// Who, and why.
+    #[command(flatten)]
+    pub(crate) hand: Hand,
+    /// The invitation's number.
+    pub(crate) id: u64,
+    /// The six digits that the device shows; another's are refused.
+    #[arg(long, value_name = "DIGITS")]
+    pub(crate) fingerprint: Option<Fingerprint>,
 }
 
 /// Whom to ask in.

@@ -12,7 +12,7 @@ use gridbeat_link::Clock;
 use gridbeat_relay::{Approval, InvitationRow, Invite, Operator, Standing};
 use serde_json::{Value, json};
 
-use crate::args::{CreateArgs, EnrolmentArgs, EnrolmentVerb, Form};
+use crate::args::{ApproveArgs, CreateArgs, EnrolmentArgs, EnrolmentVerb, Form};
 use crate::office::{act, granted, open};
 use crate::output::{Ending, print, print_json};
 use crate::qr::Qr;
@@ -27,14 +27,7 @@ pub(crate) fn run(args: EnrolmentArgs) -> anyhow::Result<Ending> {
         EnrolmentVerb::Create(create) => make(&create),
         EnrolmentVerb::List { place, output } => list(&open(&place)?, output),
         EnrolmentVerb::Cancel { hand, id } => cancel(&mut act(&hand)?, id),
-        EnrolmentVerb::Approve {
-            hand,
-            id,
-            fingerprint,
-        } => {
-            let approval = act(&hand)?.approve(id, fingerprint)?;
-            approved(id, &approval)
-        }
+        EnrolmentVerb::Approve(args) => approve(&args),
     }
 }
 
@@ -176,8 +169,10 @@ fn cancel(operator: &mut Operator, id: u64) -> anyhow::Result<Ending> {
     Ok(Ending::Good)
 }
 
-fn approved(id: u64, approval: &Approval) -> anyhow::Result<Ending> {
-    match approval {
+/// Lets in whoever waits by an invitation.
+pub(crate) fn approve(args: &ApproveArgs) -> anyhow::Result<Ending> {
+    let id = args.id;
+    match act(&args.hand)?.approve(id, args.fingerprint)? {
         Approval::Approved(device) => {
             print(&format!("device {device} is enrolled"))?;
             Ok(Ending::Good)

@@ -1,4 +1,4 @@
-//! `gridbeat device list|show|revoke|wipe|rename|move` and `gridbeat grant`: what an operator does with the
+//! `gridbeat device list|show|approve|revoke|wipe|rename|move` and `gridbeat grant`: what an operator does with the
 //! devices of a relay.
 //!
 //! Each works while the relay runs: it looks rights up anew within seconds. What changes anything is put on record
@@ -36,6 +36,7 @@ pub(crate) fn device(verb: OfficeVerb) -> anyhow::Result<Ending> {
                 output,
             )
         }
+        OfficeVerb::Approve(args) => crate::enrol::approve(&args),
         OfficeVerb::Revoke { hand, device, yes } => {
             let mut operator = act(&hand)?;
             let row = find(&operator, device)?;

@@ -224,7 +224,7 @@ fn what_an_operator_gets_wrong_is_said_and_nothing_is_done() {
     let files = Files::new();
     let id = device().to_string();
     let nobody = DeviceId::from_bytes([9; 16]).to_string();
-    let cases: [(&[&str], i32, &str); 8] = [
+    let cases: [(&[&str], i32, &str); 9] = [
         (
             &["device", "revoke", &nobody, "--yes"],
             3,
@@ -236,6 +236,7 @@ fn what_an_operator_gets_wrong_is_said_and_nothing_is_done() {
             "there is no device",
         ),
         (&["device", "show", &nobody], 3, "there is no device"),
+        (&["device", "approve", "9"], 3, "there is no invitation 9"),
         (&["device", "rename", &id, "\u{7}"], 3, "control characters"),
         (
             &["grant", "add", &id, "--scope", "骆驼", "--role", "king"],

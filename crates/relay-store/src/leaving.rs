@@ -131,11 +131,13 @@ pub(crate) fn surrender(
     }))
 }
 
-/// Marks the scopes of which a device has nothing, and most documents by others that it named.
+/// Marks the scopes of which a device has nothing, and most documents by others that it named. Only such count as it
+/// has, or had until it states that they are gone: whether a scope's documents are in one it never had is none of its
+/// business.
 pub(crate) fn find_mostly_held(
     connection: &Connection,
     named: &[(Scope, u64)],
-    rights: &Rights,
+    (rights, ended): (&Rights, &BTreeMap<Scope, EndedGrant>),
     positions: &mut [ScopePosition],
 ) -> Result<(), StoreFault> {
     let held: Vec<&Scope> = named
@@ -143,13 +145,16 @@ pub(crate) fn find_mostly_held(
         .filter(|(_, cursor)| *cursor > 0)
         .map(|(scope, _)| scope)
         .collect();
+    let may_know = |scope: &Scope| ended.contains_key(scope) || !rights.in_scope(scope).is_empty();
+    let known = held.iter().filter(|scope| may_know(scope));
+    let known: Vec<&Scope> = known.copied().collect();
     for position in positions {
         let is_new = !held.contains(&&position.scope) && position.head > 0;
         if !is_new || rights.in_scope(&position.scope).is_empty() {
             continue;
         }
         let (mut all, mut shared) = (0, 0);
-        for scope in &held {
+        for scope in &known {
             let counts = overlap(connection, &position.scope, scope).map_err(fault)?;
             all = counts.0;
             shared += counts.1;

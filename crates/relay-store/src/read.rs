@@ -107,9 +107,10 @@ fn greet(
             scopes.push(position(connection, scope, 0)?);
         }
     }
-    leaving::find_mostly_held(connection, cursors, &rights, &mut scopes)?;
+    let ended = leaving::ended(connection, device, cursors)?;
+    leaving::find_mostly_held(connection, cursors, (&rights, &ended), &mut scopes)?;
     Ok(Greeting {
-        ended: leaving::ended(connection, device, cursors)?,
+        ended,
         surrender: match rights {
             Rights::Revoked => leaving::surrender(connection, device)?,
             Rights::Unknown | Rights::Granted(_) => None,

@@ -349,6 +349,43 @@ fn play(life: u64, others: u64) -> World {
     world
 }
 
+/// Enough records for the relay to think of a comparison.
+const MANY: u64 = 64;
+
+#[test]
+fn whether_its_records_are_in_a_scope_it_never_had_is_told_to_nobody() {
+    let play = |are_elsewhere: bool| {
+        let mut world = World::new();
+        for _ in 0..MANY {
+            world.report(COLLEAGUE, world.colleague);
+            world.office.work();
+        }
+        let elsewhere = world.theirs.clone();
+        for id in world.drafts.iter().map(|draft| draft.id) {
+            if are_elsewhere {
+                world.office.place(id, &elsewhere, true);
+            }
+        }
+        // Of its own scope it says nothing; it names the one it never had, as if it held it.
+        let before = world.session();
+        world.office.relay.disconnected(world.office.now, before);
+        world.office.work();
+        let claim = ScopeMark {
+            scope: elsewhere,
+            cursor: 3,
+            digest: gridbeat_base::Digest::EMPTY,
+            documents: 7,
+        };
+        let session = world.office.connect_at(device(WATCHER), vec![claim]);
+        world.sessions.push(session);
+        world
+    };
+    let (here, elsewhere) = (play(false), play(true));
+    assert!(here.seen() == elsewhere.seen(), "it is fed either way");
+    let frames = here.office.lines[&here.session()].frames();
+    assert!(frames.count() > 1, "the welcome, and the feed at once");
+}
+
 #[test]
 fn nothing_outside_a_devices_grants_changes_what_it_receives() {
     for life in 1..=LIVES {

@@ -12,4 +12,4 @@ mod recovery;
 mod sessions;
 mod trust;
 mod wiping;
-mod world;
+pub(crate) mod world;

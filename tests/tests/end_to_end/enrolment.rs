@@ -1,29 +1,23 @@
 //! From a code to a device that syncs, and a certificate that never runs out on whoever calls now and then.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use gridbeat_base::{Install, Random, Verbs, WallTime};
+use gridbeat_base::{Install, Verbs, WallTime};
 use gridbeat_device::{
     Config, Device, DeviceBundle, EnrolError, EnrolNews, EnrolStep, Enrolment, Invitation,
     LinkNews, LinkPolicy, SyncProblem, SyncState,
 };
 use gridbeat_domain::kinds;
 use gridbeat_relay::{Approval, Authority, Granted, InvitationRow, Invite, Operator};
-use gridbeat_relay_store::{INVITATION_LIFETIME, LeaseRow, SqliteStore, StoreOptions};
+use gridbeat_relay_store::INVITATION_LIFETIME;
 use gridbeat_sync_protocol::{EnrolCode, Fingerprint};
 use tempfile::TempDir;
 
-use super::world::{PATIENCE, RelayAtHome, in_sync, save, scope, state, within};
+use super::world::{PATIENCE, RelayAtHome, aged, in_sync, now, save, scope, state, within};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-const LEASE: Duration = Duration::from_secs(21 * 24 * 60 * 60);
 const INSTALL: Install = Install::from_bytes([3; 16]);
-
-fn now() -> WallTime {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    WallTime(0).plus(since)
-}
 
 fn invite(relay: &RelayAtHome, auto_approve: bool) -> Invite {
     Invite {
@@ -79,39 +73,6 @@ fn config(dir: &TempDir, bundle: DeviceBundle) -> Config {
     let mut config = Config::new(dir.path().join("device.db"), bundle, INSTALL, kinds());
     config.bundle_file = Some(dir.path().join("bundle.json"));
     config
-}
-
-/// Gives a device what it would have if its lease had been issued so long ago.
-fn aged(relay: &RelayAtHome, bundle: &DeviceBundle, age: Duration) -> DeviceBundle {
-    let config = relay.config();
-    let authority = Authority::open(&config.authority()).unwrap();
-    let (device, key) = (
-        bundle.device,
-        bundle.signer().unwrap().unwrap().public_key(),
-    );
-    let age = i64::try_from(age.as_millis()).unwrap();
-    let issued = WallTime(now().millis() - age);
-    let mut random = Random::from_number(1);
-    let lease = authority.certify(device, &key, issued, LEASE, &mut random);
-    let lease = lease.unwrap();
-    let mut store =
-        SqliteStore::open(&config.database(), StoreOptions::default(), &mut random).unwrap();
-    let row = LeaseRow {
-        device,
-        key,
-        certificate: lease.certificate.to_vec(),
-        issued: lease.issued,
-        renew_after: lease.renew_after,
-        not_after: lease.not_after,
-    };
-    store.put_lease(&row).unwrap();
-    DeviceBundle {
-        certificates: vec![lease.certificate],
-        issued: lease.issued,
-        renew_after: lease.renew_after,
-        not_after: lease.not_after,
-        ..bundle.clone()
-    }
 }
 
 /// Waits until the device tells that its certificate was renewed.

@@ -2,39 +2,46 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use gridbeat_base::{DeviceId, Install, Random, Scope, Verbs, WallTime};
 use gridbeat_device::{Config, Device, DeviceBundle, Enrolment, Query, SyncState};
 use gridbeat_domain::{Catalogue, CategoryKind, IncidentIntent, Severity, kinds};
 use gridbeat_relay::{Authority, Granted, Invite, RelayConfig, RelayHandle, start};
-use gridbeat_relay_store::{Registry as _, SqliteStore, StoreOptions};
+use gridbeat_relay_store::{LeaseRow, Registry as _, SqliteStore, StoreOptions};
 use tempfile::TempDir;
 
 /// Far longer than anything here takes, on however busy a machine: a test that waits this long
 /// has failed.
-pub(super) const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Waits for an outcome.
-pub(super) async fn within<T>(what: &str, outcome: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(what: &str, outcome: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, outcome)
         .await
         .unwrap_or_else(|_| panic!("waited in vain for {what}"))
 }
 
-pub(super) fn scope() -> Scope {
+const LEASE: Duration = Duration::from_secs(21 * 24 * 60 * 60);
+
+pub(crate) fn now() -> WallTime {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    WallTime(0).plus(since)
+}
+
+pub(crate) fn scope() -> Scope {
     Scope::new("招宝山街道").unwrap()
 }
 
 /// A relay that can be stopped and started on its files.
-pub(super) struct RelayAtHome {
+pub(crate) struct RelayAtHome {
     dir: TempDir,
     listen: SocketAddr,
     relay: Option<RelayHandle>,
 }
 
 impl RelayAtHome {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let mut home = Self {
             dir: tempfile::tempdir().unwrap(),
             listen: "127.0.0.1:0".parse().unwrap(),
@@ -45,13 +52,13 @@ impl RelayAtHome {
     }
 
     /// Starts the relay on its files, at the address it had before.
-    pub(super) async fn start_again(&mut self) {
+    pub(crate) async fn start_again(&mut self) {
         let relay = start(self.config(), kinds()).await.unwrap();
         self.listen = relay.addr();
         self.relay = Some(relay);
     }
 
-    pub(super) fn config(&self) -> RelayConfig {
+    pub(crate) fn config(&self) -> RelayConfig {
         RelayConfig {
             listen: self.listen,
             admin: "127.0.0.1:0".parse().unwrap(),
@@ -60,28 +67,28 @@ impl RelayAtHome {
         }
     }
 
-    pub(super) async fn stop(&mut self) -> bool {
+    pub(crate) async fn stop(&mut self) -> bool {
         let is_drained = self.relay.take().unwrap().stop().await;
         // The socket goes with the endpoint's own task, which has to have its turn once more.
         tokio::spawn(async {}).await.unwrap();
         is_drained
     }
 
-    pub(super) fn handle(&self) -> &RelayHandle {
+    pub(crate) fn handle(&self) -> &RelayHandle {
         self.relay.as_ref().unwrap()
     }
 
     /// Returns the folder of its files.
-    pub(super) fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.dir.path()
     }
 
-    pub(super) fn addr(&self) -> SocketAddr {
+    pub(crate) fn addr(&self) -> SocketAddr {
         self.listen
     }
 
     /// Has a device enrol by a code that may work in [`scope`], to reach the relay at `via`.
-    pub(super) async fn enrol(&self, via: SocketAddr) -> DeviceBundle {
+    pub(crate) async fn enrol(&self, via: SocketAddr) -> DeviceBundle {
         let invite = Invite {
             name: "王警官".to_owned(),
             grants: [(scope(), Verbs::WORK.into())].into(),
@@ -99,12 +106,12 @@ impl RelayAtHome {
     }
 
     /// Gives a device that was revoked its rights again, as an operator does.
-    pub(super) fn let_in_again(&self, device: DeviceId) {
+    pub(crate) fn let_in_again(&self, device: DeviceId) {
         self.grant(device, [(scope(), Verbs::WORK.into())]);
     }
 
     /// Gives a device these grants and no others; it stays enrolled without any.
-    pub(super) fn grant(
+    pub(crate) fn grant(
         &self,
         device: DeviceId,
         grants: impl IntoIterator<Item = (Scope, Granted)>,
@@ -116,7 +123,7 @@ impl RelayAtHome {
     }
 
     /// Opens its database as an operator does, running or not.
-    pub(super) fn store(&self) -> SqliteStore {
+    pub(crate) fn store(&self) -> SqliteStore {
         let (config, mut random) = (self.config(), Random::from_number(1));
         let authority = Authority::open(&config.authority()).unwrap();
         let options = StoreOptions {
@@ -127,7 +134,7 @@ impl RelayAtHome {
     }
 
     /// Enrols a device, opens it and waits until it is in sync: from then on it knows its scope.
-    pub(super) async fn device(&self, dir: &Path, via: SocketAddr) -> Device {
+    pub(crate) async fn device(&self, dir: &Path, via: SocketAddr) -> Device {
         let bundle = self.enrol(via).await;
         let device = Device::open(config(dir, bundle)).await.unwrap();
         in_sync(&device).await;
@@ -135,14 +142,14 @@ impl RelayAtHome {
     }
 }
 
-pub(super) fn config(dir: &Path, bundle: DeviceBundle) -> Config {
+pub(crate) fn config(dir: &Path, bundle: DeviceBundle) -> Config {
     let name = format!("{}.gridbeat", bundle.device);
     let install = Install::from_bytes(*bundle.device.bytes());
     Config::new(dir.join(name), bundle, install, kinds())
 }
 
 /// A report of an incident, as an app would hand it in.
-pub(super) fn report(description: &str) -> Vec<u8> {
+pub(crate) fn report(description: &str) -> Vec<u8> {
     let intent = IncidentIntent::Report {
         category: Catalogue::national()
             .find(CategoryKind::Matter, "01001")
@@ -158,14 +165,14 @@ pub(super) fn report(description: &str) -> Vec<u8> {
     serde_json::to_vec(&intent).unwrap()
 }
 
-pub(super) async fn save(device: &Device, description: &str) {
+pub(crate) async fn save(device: &Device, description: &str) {
     let scope = scope();
     let saved = device.create("incident", &scope, report(description));
     saved.await.unwrap();
 }
 
 /// Waits until the device says that nothing waits and both sides hold the same.
-pub(super) async fn in_sync(device: &Device) {
+pub(crate) async fn in_sync(device: &Device) {
     state(device, "in sync", |state| {
         matches!(state, SyncState::InSync { .. })
     })
@@ -173,7 +180,7 @@ pub(super) async fn in_sync(device: &Device) {
 }
 
 /// Waits for a state of synchronisation.
-pub(super) async fn state(
+pub(crate) async fn state(
     device: &Device,
     what: &str,
     wanted: impl FnMut(&SyncState) -> bool,
@@ -184,7 +191,7 @@ pub(super) async fn state(
 }
 
 /// Waits until the device lists so many records.
-pub(super) async fn lists(device: &Device, count: usize) {
+pub(crate) async fn lists(device: &Device, count: usize) {
     let mut watch = device.watch(Query {
         limit: 1_000,
         ..Query::default()
@@ -194,7 +201,7 @@ pub(super) async fn lists(device: &Device, count: usize) {
 }
 
 /// Waits until the devices are in sync, and holds them to it.
-pub(super) async fn converge(devices: &[&Device], records: usize) {
+pub(crate) async fn converge(devices: &[&Device], records: usize) {
     for device in devices {
         lists(device, records).await;
         in_sync(device).await;
@@ -205,5 +212,38 @@ pub(super) async fn converge(devices: &[&Device], records: usize) {
         assert_eq!(device.fingerprint().await.unwrap(), first);
         assert_eq!(device.outbox().await.unwrap().changes, 0);
         assert_eq!(device.counters().await.unwrap().digest_mismatches, 0);
+    }
+}
+
+/// Gives a device what it would have if its lease had been issued so long ago.
+pub(crate) fn aged(relay: &RelayAtHome, bundle: &DeviceBundle, age: Duration) -> DeviceBundle {
+    let config = relay.config();
+    let authority = Authority::open(&config.authority()).unwrap();
+    let (device, key) = (
+        bundle.device,
+        bundle.signer().unwrap().unwrap().public_key(),
+    );
+    let age = i64::try_from(age.as_millis()).unwrap();
+    let issued = WallTime(now().millis() - age);
+    let mut random = Random::from_number(1);
+    let lease = authority.certify(device, &key, issued, LEASE, &mut random);
+    let lease = lease.unwrap();
+    let mut store =
+        SqliteStore::open(&config.database(), StoreOptions::default(), &mut random).unwrap();
+    let row = LeaseRow {
+        device,
+        key,
+        certificate: lease.certificate.to_vec(),
+        issued: lease.issued,
+        renew_after: lease.renew_after,
+        not_after: lease.not_after,
+    };
+    store.put_lease(&row).unwrap();
+    DeviceBundle {
+        certificates: vec![lease.certificate],
+        issued: lease.issued,
+        renew_after: lease.renew_after,
+        not_after: lease.not_after,
+        ..bundle.clone()
     }
 }

@@ -2,19 +2,22 @@
 //! says. The table has every cell; a cell without an expectation fails, and so does an expectation without a cell.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use gridbeat_base::{DocumentId, Scope, Verbs};
+use gridbeat_base::{DeviceId, DocumentId, Scope, Verbs};
 use gridbeat_document::Change;
 use gridbeat_domain::{PatrolIntent, ROLES, Role, Step, Transport};
-use gridbeat_sync_protocol::{Entry, Frame};
+use gridbeat_relay_store::{LeaseRow, Renewal};
+use gridbeat_sync_protocol::{Entry, Frame, Signer};
 
+use super::door::Door;
 use super::office::{Draft, Office, device, scope};
 use crate::pump::{report, step};
 
 const TABLE: &str = include_str!("matrix.txt");
 
 /// What a device may try, in the order of the table's columns.
-const ACTIONS: [&str; 10] = [
+const ACTIONS: [&str; 11] = [
     "read",
     "report",
     "edit",
@@ -25,10 +28,11 @@ const ACTIONS: [&str; 10] = [
     "start",
     "log",
     "administer",
+    "renew",
 ];
 
 /// How a device stands to a record, in the order of the table's lines.
-const RELATIONS: [&str; 8] = [
+const RELATIONS: [&str; 9] = [
     "own",
     "other",
     "both",
@@ -37,6 +41,7 @@ const RELATIONS: [&str; 8] = [
     "none",
     "revoked",
     "unknown",
+    "expired",
 ];
 
 type Cells = BTreeMap<(String, String, String), String>;
@@ -141,6 +146,30 @@ impl Records {
     }
 }
 
+/// Asks for another certificate, of a relay that has issued one to whoever it knows; says in the table's words what
+/// came of it.
+fn renewed(office: &mut Office, id: DeviceId, is_known: bool) -> String {
+    let (key, now) = (Signer::from_seed(&[7; 32]).public_key(), office.now.wall);
+    if is_known {
+        let lease = LeaseRow {
+            device: id,
+            key,
+            certificate: Vec::new(),
+            issued: now,
+            renew_after: now,
+            not_after: now.plus(Duration::from_hours(1)),
+        };
+        office.store.put_lease(&lease).unwrap();
+    }
+    let word = match office.store.renewal(id, &key, now).unwrap() {
+        Renewal::Due => "ok",
+        Renewal::Revoked => "revoked",
+        Renewal::Unknown => "unknown",
+        Renewal::Present(_) | Renewal::OtherKey | Renewal::TooLate => panic!("its lease is due"),
+    };
+    word.to_owned()
+}
+
 /// Does one thing as one device, and says in the table's words what came of it.
 fn attempt(
     office: &mut Office,
@@ -223,7 +252,8 @@ fn in_words(answer: &str) -> String {
 }
 
 /// Asks the relay about every cell.
-fn asked() -> Cells {
+async fn asked() -> Cells {
+    let door = Door::open().await;
     let (own, other) = (scope("招宝山"), scope("蛟川"));
     let mut office = Office::new();
     office.enrol(device(0), &[(&own, Verbs::ALL), (&other, Verbs::ALL)]);
@@ -236,6 +266,19 @@ fn asked() -> Cells {
         for relation in RELATIONS {
             number += 100;
             let id = device(number);
+            if relation == "expired" {
+                let (session, renewal) = door.tries_expired(role.verbs).await;
+                for action in ACTIONS {
+                    let answer = if action == "renew" {
+                        &renewal
+                    } else {
+                        &session
+                    };
+                    let cell = (role.id.into(), relation.into(), action.into());
+                    cells.insert(cell, answer.clone());
+                }
+                continue;
+            }
             enrol(&mut office, id, role, relation, &own);
             let (records, pushed_in, fed_in) = match relation {
                 "own" | "none" | "revoked" | "unknown" => (&in_own, &own, &own),
@@ -249,7 +292,11 @@ fn asked() -> Cells {
             for (at, action) in (0..).zip(ACTIONS) {
                 let places = (pushed_in, fed_in);
                 let done = (number + at, action);
-                let answer = attempt(&mut office, session, records, places, done);
+                let answer = if action == "renew" {
+                    renewed(&mut office, id, relation != "unknown")
+                } else {
+                    attempt(&mut office, session, records, places, done)
+                };
                 let cell = (role.id.into(), relation.into(), action.into());
                 cells.insert(cell, answer);
             }
@@ -260,13 +307,7 @@ fn asked() -> Cells {
     cells
 }
 
-fn enrol(
-    office: &mut Office,
-    id: gridbeat_base::DeviceId,
-    role: &Role,
-    relation: &str,
-    own: &Scope,
-) {
+fn enrol(office: &mut Office, id: DeviceId, role: &Role, relation: &str, own: &Scope) {
     match relation {
         "unknown" => {}
         "none" => office.enrol(id, &[]),
@@ -278,9 +319,9 @@ fn enrol(
     }
 }
 
-#[test]
-fn every_role_in_every_relation_may_do_what_the_table_says_and_nothing_else() {
-    let (expected, asked) = (expected(), asked());
+#[tokio::test]
+async fn every_role_in_every_relation_may_do_what_the_table_says_and_nothing_else() {
+    let (expected, asked) = (expected(), asked().await);
     let wrong: Vec<String> = asked
         .iter()
         .filter(|(cell, answer)| expected.get(*cell) != Some(*answer))

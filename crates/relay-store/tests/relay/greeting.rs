@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use gridbeat_base::{DocumentId, Incarnation, Install, Verbs};
 use gridbeat_relay_core::Output;
-use gridbeat_relay_store::Registry;
-use gridbeat_sync_protocol::{CloseReason, DeviceMisbehaved, Frame, Grant, SessionError};
+use gridbeat_relay_store::{LeaseRow, Registry};
+use gridbeat_sync_protocol::{CloseReason, DeviceMisbehaved, Frame, Grant, SessionError, Signer};
 
 use crate::device::Device;
 use crate::world::{World, device, scope};
@@ -107,6 +107,57 @@ fn an_unknown_or_revoked_device_is_told_why_and_gets_nothing() {
     }
     assert_eq!(world.relay.counters().sessions_denied, 2);
     assert_eq!(world.relay.counters().sessions, 0);
+}
+
+#[test]
+fn a_certificate_for_another_key_than_the_one_issued_last_opens_nothing_not_even_a_surrender() {
+    let mut world = World::new();
+    let east = scope("east");
+    let mut device = Device::enrolled(&mut world, 1, &[&east]);
+    device.newest = 2;
+    let key = |number: u8| Signer::from_seed(&[number; 32]).public_key();
+    let lease = |world: &World, number: u8| LeaseRow {
+        device: device.id,
+        key: key(number),
+        certificate: Vec::new(),
+        issued: world.now.wall,
+        renew_after: world.now.wall.plus(Duration::from_hours(1)),
+        not_after: world.now.wall.plus(Duration::from_hours(2)),
+    };
+    let (first, second) = (lease(&world, 1), lease(&world, 2));
+    let ends = |world: &mut World, shown: Option<u8>| {
+        let session = world.connect_with(device.id, shown.map(key));
+        world.deliver(session, Frame::Hello(device.hello(world)));
+        world.pump();
+        let mut sent = world.sent.remove(&session).unwrap();
+        let end = match sent.make_contiguous() {
+            [Frame::Close(close)] => {
+                assert!(!close.reason.en.is_empty() && !close.reason.zh.is_empty());
+                Some(close.reason.code.clone())
+            }
+            _ => None,
+        };
+        world.relay.disconnected(world.now, session);
+        world.pump();
+        end
+    };
+    let replaced = Some("device_key_replaced".to_owned());
+    // Who was never issued a key by this relay is known by its certificate alone.
+    assert_eq!(ends(&mut world, None), None);
+    world.store.put_lease(&first).unwrap();
+    assert_eq!(ends(&mut world, Some(1)), None);
+    assert_eq!(ends(&mut world, Some(2)), replaced);
+    assert_eq!(ends(&mut world, None), replaced);
+    // With another key issued, the first opens nothing more.
+    world.store.put_lease(&second).unwrap();
+    assert_eq!(ends(&mut world, Some(1)), replaced);
+    assert_eq!(ends(&mut world, Some(2)), None);
+
+    // A revoked device hands over with its own key, and nobody in its name with another.
+    world.store.revoke(device.id, world.now.wall).unwrap();
+    let revoked = Some("device_revoked".to_owned());
+    assert_eq!(ends(&mut world, Some(1)), revoked);
+    assert_eq!(ends(&mut world, Some(2)), None, "it is let in to hand over");
 }
 
 #[test]

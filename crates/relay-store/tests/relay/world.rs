@@ -9,7 +9,7 @@ use std::time::Duration;
 use gridbeat_base::{DeviceId, DocumentId, Monotonic, Now, Random, Scope, Verbs, WallTime};
 use gridbeat_relay_core::{Config, Output, Relay, SessionId, Task, TaskId};
 use gridbeat_relay_store::{Registry, SqliteStore, Store, StoreOptions};
-use gridbeat_sync_protocol::{CloseReason, Frame, decode, encode};
+use gridbeat_sync_protocol::{CloseReason, Frame, PublicKey, decode, encode};
 use tempfile::TempDir;
 
 use crate::note::kinds;
@@ -113,9 +113,14 @@ impl World {
     }
 
     pub(crate) fn connect(&mut self, device: DeviceId) -> SessionId {
+        self.connect_with(device, None)
+    }
+
+    /// Connects a device that shows a certificate for a key.
+    pub(crate) fn connect_with(&mut self, device: DeviceId, key: Option<PublicKey>) -> SessionId {
         let session = SessionId(self.next_session);
         self.next_session += 1;
-        self.relay.connected(self.now, session, device, None);
+        self.relay.connected(self.now, session, device, key);
         self.collect();
         session
     }

@@ -5,6 +5,7 @@
 //! upper and lower case are alike, and spaces and line breaks are skipped. Four bytes of a hash at its
 //! end tell a slip from a wrong relay. Rules: `PROTOCOL.md`, 10.1. Not here: drawing it (the CLI), redeeming it (`enrol`).
 
+use core::fmt;
 use core::str::FromStr;
 
 use gridbeat_base::Remedy;
@@ -36,6 +37,13 @@ impl Pin {
     /// Returns the pin of a certificate.
     pub fn of(certificate: &[u8]) -> Self {
         Self(Sha256::digest(certificate).into())
+    }
+}
+
+/// As hexadecimal digits: a pin is no secret.
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 

@@ -73,9 +73,9 @@ pub(crate) struct RelayPlace {
 pub(crate) enum RelayVerb {
     /// Copy the database into a file, while the relay runs. Devices then need not keep what is in it.
     Backup {
-        /// Where the relay is.
+        /// Who, and why.
         #[command(flatten)]
-        place: RelayPlace,
+        hand: Hand,
         /// The file; it must not be there.
         #[arg(long, value_name = "FILE")]
         to: PathBuf,
@@ -85,18 +85,18 @@ pub(crate) enum RelayVerb {
     },
     /// Say that everything received up to a time is on a standby, so that devices need not keep it.
     Stable {
-        /// Where the relay is.
+        /// Who, and why.
         #[command(flatten)]
-        place: RelayPlace,
+        hand: Hand,
         /// The time: 2026-11-25T08:00:00Z.
         #[arg(long, value_name = "TIME")]
         as_of: String,
     },
     /// Put a backup in the place of the database of a relay that does not run. What is there is moved aside.
     Restore {
-        /// Where the relay is.
+        /// Who, and why.
         #[command(flatten)]
-        place: RelayPlace,
+        hand: Hand,
         /// The backup.
         #[arg(long, value_name = "FILE")]
         from: PathBuf,
@@ -136,12 +136,33 @@ pub(crate) enum RelayVerb {
     },
     /// Make another issuing certificate, before the present one ends. Restart the relay behind it.
     RenewIssuer {
-        /// Where the relay is.
+        /// Who, and why.
         #[command(flatten)]
-        place: RelayPlace,
+        hand: Hand,
         /// The folder of the root [default: where relay init made it].
         #[arg(long, value_name = "FOLDER")]
         root: Option<PathBuf>,
+    },
+    /// Make the root that comes after the present one, so that devices know it long before. Restart the relay behind it.
+    PrepareRoot {
+        /// Who, and why.
+        #[command(flatten)]
+        hand: Hand,
+        /// The folder of the root [default: where relay init made it].
+        #[arg(long, value_name = "FOLDER")]
+        root: Option<PathBuf>,
+    },
+    /// Put the prepared root in the place of the present one. Devices that were not told of it are locked out.
+    PromoteRoot {
+        /// Who, and why.
+        #[command(flatten)]
+        hand: Hand,
+        /// The folder of the root [default: where relay init made it].
+        #[arg(long, value_name = "FOLDER")]
+        root: Option<PathBuf>,
+        /// Do it.
+        #[arg(long)]
+        yes: bool,
     },
 }
 
@@ -708,7 +729,7 @@ pub(crate) enum QuarantineVerb {
         #[arg(long, value_name = "WORDS")]
         why: String,
         /// By whom [default: who is logged in].
-        #[arg(long, value_name = "NAME")]
+        #[arg(long = "as", alias = "by", value_name = "NAME")]
         by: Option<String>,
         /// Do it.
         #[arg(long)]

@@ -175,11 +175,21 @@ pub(crate) fn open(place: &RelayPlace) -> anyhow::Result<Operator> {
 
 /// Opens the relay's files for somebody who acts.
 pub(crate) fn act(hand: &Hand) -> anyhow::Result<Operator> {
-    let who = hand.who.clone().map_or_else(logged_in, Ok)?;
-    let by = By::new(&who, &hand.why).map_err(|error| Ending::input(&error.to_string()))?;
+    let by = by(hand)?;
     let mut operator = open(&hand.place)?;
     operator.act_as(by);
     Ok(operator)
+}
+
+/// Returns who acts, and why.
+pub(crate) fn by(hand: &Hand) -> anyhow::Result<By> {
+    named(hand.who.clone(), &hand.why)
+}
+
+/// Returns who acts, by that name or as the system has it, and why.
+pub(crate) fn named(who: Option<String>, why: &str) -> anyhow::Result<By> {
+    let who = who.map_or_else(logged_in, Ok)?;
+    By::new(&who, why).map_err(|error| Ending::input(&error.to_string()))
 }
 
 fn find(operator: &Operator, device: DeviceId) -> anyhow::Result<DeviceRow> {

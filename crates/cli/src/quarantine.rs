@@ -10,6 +10,7 @@ use gridbeat_relay::{QuarantineDetail, QuarantineLine, RefusedFilter};
 use gridbeat_relay_store::Discarded;
 
 use crate::args::{Form, QuarantineVerb};
+use crate::office::named;
 use crate::output::{Ending, print, print_json};
 use crate::relay::{iso, open_store};
 
@@ -64,9 +65,10 @@ pub(crate) fn run(verb: QuarantineVerb) -> anyhow::Result<Ending> {
                     "the bytes are gone for good then; say --yes to discard them",
                 ));
             }
+            let by = named(by, &why)?;
             let how = Discarded {
                 at: Clock::start().now().wall,
-                by: by.map_or_else(logged_in, Ok)?,
+                by: by.who().to_owned(),
                 why,
             };
             let mut store = open_store(&place.config)?;
@@ -86,7 +88,7 @@ pub(crate) fn run(verb: QuarantineVerb) -> anyhow::Result<Ending> {
 /// Returns who runs this program, as the system names them.
 pub(crate) fn logged_in() -> anyhow::Result<String> {
     let user = nix::unistd::User::from_uid(nix::unistd::getuid())?;
-    let user = user.context("the system does not say who you are: say --by, or --as")?;
+    let user = user.context("the system does not say who you are: say --as")?;
     Ok(user.name)
 }
 

@@ -8,19 +8,20 @@ use gridbeat_base::WallTime;
 use gridbeat_relay::{Recovered, RelayConfig, backup, recovered, restore, set_stable};
 use serde_json::json;
 
-use crate::args::Form;
+use crate::args::{Form, Hand};
+use crate::office::by;
 use crate::output::{Ending, print, print_json};
-use crate::relay::iso;
+use crate::relay::{iso, read};
 
 /// Copies the database of a relay that may be running.
-pub(crate) fn run_backup(config: &RelayConfig, to: &Path, form: Form) -> anyhow::Result<Ending> {
+pub(crate) fn run_backup(hand: &Hand, to: &Path, form: Form) -> anyhow::Result<Ending> {
     if to.exists() {
         let name = to.display();
         return Err(Ending::input(&format!(
             "{name} is there already: name another file"
         )));
     }
-    let made = backup(config, to)?;
+    let made = backup(&read(&hand.place.config)?, to, by(hand)?)?;
     match form {
         Form::Json => print_json(&json!({
             "file": to, "size_bytes": made.size_bytes, "changes": made.changes,
@@ -45,14 +46,15 @@ pub(crate) fn run_backup(config: &RelayConfig, to: &Path, form: Form) -> anyhow:
 }
 
 /// Moves the stable mark by an operator's word.
-pub(crate) fn run_stable(config: &RelayConfig, as_of: &str) -> anyhow::Result<Ending> {
+pub(crate) fn run_stable(hand: &Hand, as_of: &str) -> anyhow::Result<Ending> {
     let at: jiff::Timestamp = as_of.parse().map_err(|error| {
         Ending::usage(&format!(
             "write the time as 2026-11-25T08:00:00Z or with an offset: {error}"
         ))
     })?;
     let at = WallTime(at.as_millisecond());
-    print(&match set_stable(config, at)? {
+    let config = read(&hand.place.config)?;
+    print(&match set_stable(&config, at, by(hand)?)? {
         Some(stable) => format!("the stable mark is {}", iso(stable)),
         None => "nothing was received yet: there is no mark".to_owned(),
     })?;
@@ -60,7 +62,8 @@ pub(crate) fn run_stable(config: &RelayConfig, as_of: &str) -> anyhow::Result<En
 }
 
 /// Puts a backup in the place of a stopped relay's database.
-pub(crate) fn run_restore(config: &RelayConfig, from: &Path, yes: bool) -> anyhow::Result<Ending> {
+pub(crate) fn run_restore(hand: &Hand, from: &Path, yes: bool) -> anyhow::Result<Ending> {
+    let config = read(&hand.place.config)?;
     if !yes {
         return Err(Ending::usage(&format!(
             "{} would be moved aside and {} put in its place; say --yes to do it",
@@ -68,7 +71,7 @@ pub(crate) fn run_restore(config: &RelayConfig, from: &Path, yes: bool) -> anyho
             from.display()
         )));
     }
-    let done = restore(config, from)?;
+    let done = restore(&config, from, by(hand)?)?;
     for aside in &done.aside {
         print(&format!("moved aside: {}", aside.display()))?;
     }

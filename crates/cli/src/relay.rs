@@ -13,7 +13,8 @@ use gridbeat_relay::{Authority, ConfigError, Invite, Operator, RelayConfig};
 use gridbeat_relay_store::{SqliteStore, StoreOptions};
 use serde_json::json;
 
-use crate::args::{RelayArgs, RelayVerb};
+use crate::args::{Hand, RelayArgs, RelayVerb};
+use crate::office::act;
 use crate::output::{Ending, print, print_json};
 use crate::recovery;
 use crate::signals::told_to_end;
@@ -24,13 +25,9 @@ const DATA: &str = "relay-data";
 /// Does what the verb says.
 pub(crate) fn run(args: RelayArgs) -> anyhow::Result<Ending> {
     match args.verb {
-        RelayVerb::Backup { place, to, output } => {
-            recovery::run_backup(&read(&place.config)?, &to, output)
-        }
-        RelayVerb::Stable { place, as_of } => recovery::run_stable(&read(&place.config)?, &as_of),
-        RelayVerb::Restore { place, from, yes } => {
-            recovery::run_restore(&read(&place.config)?, &from, yes)
-        }
+        RelayVerb::Backup { hand, to, output } => recovery::run_backup(&hand, &to, output),
+        RelayVerb::Stable { hand, as_of } => recovery::run_stable(&hand, &as_of),
+        RelayVerb::Restore { hand, from, yes } => recovery::run_restore(&hand, &from, yes),
         RelayVerb::Recovered { place, output } => {
             recovery::run_recovered(&read(&place.config)?, output)
         }
@@ -52,7 +49,9 @@ pub(crate) fn run(args: RelayArgs) -> anyhow::Result<Ending> {
             ))?;
             Ok(Ending::Good)
         }
-        RelayVerb::RenewIssuer { place, root } => renew_issuer(&place.config, root),
+        RelayVerb::RenewIssuer { hand, root } => renew_issuer(&hand, root),
+        RelayVerb::PrepareRoot { hand, root } => prepare_root(&hand, root),
+        RelayVerb::PromoteRoot { hand, root, yes } => promote_root(&hand, root, yes),
     }
 }
 
@@ -107,18 +106,53 @@ pub(crate) fn init(path: &Path, listen: SocketAddr, admin: SocketAddr) -> anyhow
     Ok(())
 }
 
+/// Opens a relay's files for somebody who acts on its root; returns the root's folder too.
+fn with_root(hand: &Hand, root: Option<PathBuf>) -> anyhow::Result<(Operator, PathBuf)> {
+    let config = read(&hand.place.config)?;
+    Ok((act(hand)?, root.unwrap_or_else(|| config.root())))
+}
+
 /// Makes another issuing certificate.
-fn renew_issuer(path: &Path, root: Option<PathBuf>) -> anyhow::Result<Ending> {
-    let config = read(path)?;
-    let mut operator = Operator::open(&config)?;
-    let now = Clock::start().now().wall;
-    let root = root.unwrap_or_else(|| config.root());
-    let authority = operator.authority();
-    authority.renew_issuer(&root, now, &mut random_from_system())?;
+fn renew_issuer(hand: &Hand, root: Option<PathBuf>) -> anyhow::Result<Ending> {
+    let (mut operator, root) = with_root(hand, root)?;
+    let ends = operator.renew_issuer(&root)?;
     print(&format!(
         "the relay has another issuing certificate, until {}: restart it, and devices notice nothing",
-        iso(authority.issuer_ends())
+        iso(ends)
     ))?;
+    Ok(Ending::Good)
+}
+
+/// Makes the root that comes after the present one.
+fn prepare_root(hand: &Hand, root: Option<PathBuf>) -> anyhow::Result<Ending> {
+    let (mut operator, root) = with_root(hand, root)?;
+    if !operator.prepare_root(&root)? {
+        return Err(Ending::input(
+            "the next root was prepared before: gridbeat relay promote-root puts it in the place of the present one",
+        ));
+    }
+    print(&format!(
+        "the next root lies in {}: put the folder back where it is safe, copies too, and restart the relay. From then \
+         on every device that enrols or renews is told of it; when all have, gridbeat relay promote-root puts \
+         it in the place of the present one",
+        root.display()
+    ))?;
+    Ok(Ending::Good)
+}
+
+/// Puts the prepared root in the place of the present one.
+fn promote_root(hand: &Hand, root: Option<PathBuf>, yes: bool) -> anyhow::Result<Ending> {
+    if !yes {
+        return Err(Ending::input(
+            "every device that has neither enrolled nor renewed since gridbeat relay prepare-root and the restart \
+             behind it would be locked out and have to enrol anew; to do it, say --yes",
+        ));
+    }
+    let (mut operator, root) = with_root(hand, root)?;
+    operator.promote_root(&root)?;
+    print(
+        "the next root is the present one, and vouches for another issuing certificate: restart the relay",
+    )?;
     Ok(Ending::Good)
 }
 

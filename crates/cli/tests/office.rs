@@ -92,6 +92,16 @@ impl Files {
         });
         entries.collect()
     }
+
+    /// Verifies the whole of the relay's evidence.
+    fn verify(&self) {
+        let db = self.relay().database().display().to_string();
+        let verified = Command::new(env!("CARGO_BIN_EXE_gridbeat"))
+            .args(["audit", "verify", "--db", &db])
+            .output()
+            .unwrap();
+        assert!(verified.status.success(), "{verified:?}");
+    }
 }
 
 fn device() -> DeviceId {
@@ -163,12 +173,54 @@ fn an_operator_sees_to_a_device_and_all_of_it_is_on_record_and_verifies() {
     assert_eq!(verbs, done);
     assert!(log.iter().all(|(who, ..)| who == "王调度"));
     assert!(log[1..].iter().all(|(.., why)| why == "换岗"));
-    let db = files.relay().database().display().to_string();
-    let verified = Command::new(env!("CARGO_BIN_EXE_gridbeat"))
-        .args(["audit", "verify", "--db", &db])
-        .output()
-        .unwrap();
-    assert!(verified.status.success(), "{verified:?}");
+    files.verify();
+}
+
+#[test]
+fn copies_of_a_relay_and_its_roots_are_seen_to_with_who_and_why() {
+    let files = Files::new();
+    let copy = files.0.path().join("monday.db").display().to_string();
+    assert_eq!(files.act(&["relay", "backup", "--to", &copy]).0, 0);
+    let last = files.log().pop().unwrap();
+    assert_eq!(
+        (last.0.as_str(), last.1.as_str()),
+        ("王调度", "relay backup")
+    );
+
+    let restore = ["relay", "restore", "--from", &copy];
+    let (code, said) = files.act(&restore);
+    assert!(code != 0 && said.contains("--yes"), "{said}");
+    assert_eq!(files.act(&[&restore[..], &["--yes"]].concat()).0, 0);
+    assert_eq!(files.act(&["relay", "renew-issuer"]).0, 0);
+    let (code, said) = files.act(&["relay", "promote-root", "--yes"]);
+    assert!(code != 0 && said.contains("prepare-root"), "{said}");
+    let pins = |files: &Files| Authority::open(&files.relay().authority()).unwrap().pins();
+    let before = pins(&files);
+    assert_eq!(files.act(&["relay", "prepare-root"]).0, 0);
+    let both = pins(&files);
+    assert_eq!((both.len(), both[0]), (2, before[0]));
+    let (code, said) = files.act(&["relay", "prepare-root"]);
+    assert!(code == 3 && said.contains("before"), "{said}");
+    let (code, said) = files.act(&["relay", "promote-root"]);
+    assert!(code == 3 && said.contains("locked out"), "{said}");
+    assert_eq!(pins(&files), both);
+    assert_eq!(files.act(&["relay", "promote-root", "--yes"]).0, 0);
+    assert_eq!(pins(&files), both[1..]);
+
+    let log = files.log();
+    let verbs: Vec<&str> = log.iter().map(|(_, verb, _)| verb.as_str()).collect();
+    let done = [
+        "device add",
+        // The copy was made before the copy was on record.
+        "relay restore",
+        "relay renew-issuer",
+        "relay prepare-root",
+        "relay promote-root",
+    ];
+    assert_eq!(verbs, done);
+    let mut acts = log[1..].iter();
+    assert!(acts.all(|(who, _, why)| who == "王调度" && why == "换岗"));
+    files.verify();
 }
 
 #[test]

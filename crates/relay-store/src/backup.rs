@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 
 use gridbeat_base::{Incarnation, Random, Remedy, WallTime};
 use gridbeat_relay_core::StoreFault;
+use gridbeat_sync_protocol::Signer;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::fault;
+use crate::operation::Act;
 use crate::sqlite::{is_ours_or_empty, settle};
-use crate::{OpenError, SqliteStore, StoreOptions, lives, schema};
+use crate::{By, OpenError, SqliteStore, StoreOptions, lives, schema};
 
 /// The endings of what lies beside a database and belongs to it.
 const COMPANIONS: [&str; 4] = ["", "-wal", "-shm", ".incarnation"];
@@ -47,12 +49,12 @@ pub struct Restored {
 
 impl SqliteStore {
     /// Copies the database to `to`, as of one moment, while others write to it; makes the copy durable and opens
-    /// it to see that it is whole. Then the stable mark moves to it.
+    /// it to see that it is whole. Then the stable mark moves to it, and the copy is put on record: it is not in itself.
     ///
     /// # Errors
     ///
     /// [`BackupError`]; no file is left at `to` that was not there.
-    pub fn backup(&mut self, to: &Path) -> Result<Backup, BackupError> {
+    pub fn backup(&mut self, to: &Path, now: WallTime) -> Result<Backup, BackupError> {
         // Takes the name, so that nobody else does meanwhile.
         let taken = fs::OpenOptions::new().write(true).create_new(true).open(to);
         taken.map_err(|source| {
@@ -76,25 +78,45 @@ impl SqliteStore {
             let _ = fs::remove_file(to);
         }
         let found = made?;
-        if let Some(stable) = found.stable {
-            self.set_stable(stable)?;
-        }
+        let act = Act {
+            verb: "relay backup",
+            subject: named(to),
+            details: format!("changes={} size={}", found.changes, found.size_bytes),
+        };
+        self.operate(now, |tx| {
+            if let Some(stable) = found.stable {
+                lives::raise_stable(tx, stable)?;
+            }
+            Ok(((), Some(act)))
+        })?;
         Ok(found)
     }
 
     /// Moves the stable mark by an operator's word: everything received up to `as_of` is on a standby, or in a
     /// backup made by other means. Returns the mark, which never goes back by this and never beyond what was
-    /// received.
+    /// received. The operator's word is put on record.
     ///
     /// # Errors
     ///
     /// [`StoreFault`].
-    pub fn set_stable(&mut self, as_of: WallTime) -> Result<Option<WallTime>, StoreFault> {
-        self.write(|tx| lives::raise_stable(tx, as_of))
+    pub fn set_stable(
+        &mut self,
+        as_of: WallTime,
+        now: WallTime,
+    ) -> Result<Option<WallTime>, StoreFault> {
+        self.operate(now, |tx| {
+            let stable = lives::raise_stable(tx, as_of)?;
+            let act = Act {
+                verb: "relay stable",
+                subject: format!("as_of={}", as_of.millis()),
+                details: stable.map_or_else(String::new, |at| format!("stable={}", at.millis())),
+            };
+            Ok((stable, Some(act)))
+        })
     }
 
     /// Puts a copy in the place of a database, which nobody may have open: what is there is moved aside, and
-    /// another life begins.
+    /// another life begins, in which it is put on record who did so and why. `receipts` is who signs the relay's.
     ///
     /// # Errors
     ///
@@ -102,6 +124,7 @@ impl SqliteStore {
     pub fn restore(
         from: &Path,
         to: &Path,
+        (by, receipts): (By, Option<Signer>),
         now: WallTime,
         random: &mut Random,
     ) -> Result<Restored, BackupError> {
@@ -125,12 +148,22 @@ impl SqliteStore {
         sync_folder(to)?;
         let options = StoreOptions {
             now: Some(now),
+            receipts: receipts.map(|signer| (signer, now)),
             ..StoreOptions::default()
         };
         let mut store = Self::open(to, options, random)?;
+        store.act_as(by);
         let found = count(store.connection())?;
-        // It was made from a backup, so all that is in it is in one.
-        store.write(|tx| lives::restored(tx, found.stable))?;
+        let act = Act {
+            verb: "relay restore",
+            subject: named(from),
+            details: format!("life={} changes={}", store.incarnation(), found.changes),
+        };
+        store.operate(now, |tx| {
+            // It was made from a backup, so all that is in it is in one.
+            lives::restored(tx, found.stable)?;
+            Ok(((), Some(act)))
+        })?;
         Ok(Restored {
             incarnation: store.incarnation(),
             changes: found.changes,
@@ -204,6 +237,12 @@ fn count(connection: &Connection) -> Result<Backup, StoreFault> {
         size_bytes: 0,
         stable: received.map(WallTime),
     })
+}
+
+/// A file by its name, for the operators' log: where it lay is the machine's affair.
+fn named(path: &Path) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    name.to_string_lossy().into_owned()
 }
 
 fn beside(path: &Path, ending: &str) -> PathBuf {

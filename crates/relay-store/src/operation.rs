@@ -43,6 +43,11 @@ impl Default for By {
 }
 
 impl By {
+    /// Returns the name of who acts.
+    pub fn who(&self) -> &str {
+        &self.who
+    }
+
     /// Names who acts as somebody else has checked.
     pub(crate) fn given(who: &str, why: &str) -> Self {
         Self {
@@ -208,6 +213,27 @@ impl SqliteStore {
     /// itself.
     pub fn act_as(&mut self, by: By) {
         self.by = by;
+    }
+
+    /// Puts on record what an operator did with the relay's keys, which are no part of the database.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreFault`].
+    pub fn put_on_record(
+        &mut self,
+        at: WallTime,
+        verb: &'static str,
+        subject: &str,
+        details: &str,
+    ) -> Result<(), StoreFault> {
+        let (subject, details) = (subject.to_owned(), details.to_owned());
+        let act = Act {
+            verb,
+            subject,
+            details,
+        };
+        self.operate(at, |_| Ok(((), Some(act))))
     }
 
     /// Does an operator's work and puts it on record, both or neither. Nothing is put on record of work that

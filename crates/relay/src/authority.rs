@@ -297,7 +297,7 @@ impl Authority {
     }
 
     /// Makes the root that comes after the present one, so that devices which enrol or renew from here on
-    /// know it.
+    /// know it. Returns whether there was none yet: one that devices were told of is never replaced by another.
     ///
     /// # Errors
     ///
@@ -307,11 +307,15 @@ impl Authority {
         root: &Path,
         now: WallTime,
         random: &mut Random,
-    ) -> Result<(), AuthorityError> {
+    ) -> Result<bool, AuthorityError> {
+        if self.roots.len() > 1 {
+            return Ok(false);
+        }
         let root = RootFolder::at(root);
         root.check(&self.roots[0])?;
         let next = root.prepare_next(now, random)?;
-        self.write_roots(vec![self.roots[0].clone(), next])
+        self.write_roots(vec![self.roots[0].clone(), next])?;
+        Ok(true)
     }
 
     /// Makes the next root the present one, and another issuing key by it. Devices that do not know it are
@@ -610,6 +614,13 @@ mod tests {
             .unwrap();
         let told = authority.roots().to_vec();
         assert_eq!(told.len(), 2);
+        // Its key may lie elsewhere meanwhile: it is not made anew.
+        let (next, apart) = (root.join("next.pem"), place.dir.path().join("next.pem"));
+        fs::rename(&next, &apart).unwrap();
+        let again = authority.prepare_next_root(&root, NOW, &mut place.random);
+        assert!(!again.unwrap());
+        assert_eq!(authority.roots(), told);
+        fs::rename(&apart, &next).unwrap();
         let issuers = authority.issuers().to_vec();
         // As after a stop behind the first step.
         fs::rename(root.join("next.pem"), root.join("root.pem")).unwrap();

@@ -162,7 +162,7 @@ pub enum AuthorityError {
         folder: PathBuf,
     },
     /// There is no next root to promote.
-    #[error("no next root was prepared")]
+    #[error("no next root was prepared: gridbeat relay prepare-root makes one")]
     NoNextRoot,
     /// The issuing certificate has ended.
     #[error("the issuing certificate has ended: make another with gridbeat relay renew-issuer")]

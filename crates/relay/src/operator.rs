@@ -4,6 +4,7 @@
 //! devices every few seconds. Not here: the command line (`cli`).
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use gridbeat_base::{DeviceId, Incarnation, Remedy, Scope, WallTime};
 use gridbeat_link::{Clock, random_from_system};
@@ -12,7 +13,7 @@ use gridbeat_relay_store::{
     Approval, BackupError, By, DeviceRow, Granted, InvitationRow, OpenError, Registry as _,
     RemovalRow, SqliteStore, Standing, StoreOptions,
 };
-use gridbeat_sync_protocol::{EnrolCode, Fingerprint, Invitation, InvitationError};
+use gridbeat_sync_protocol::{EnrolCode, Fingerprint, Invitation, InvitationError, Pin};
 
 use crate::authority::Authority;
 use crate::certificates::AuthorityError;
@@ -201,9 +202,63 @@ impl Operator {
         Ok(self.store.new_incarnation(now, &mut random_from_system())?)
     }
 
-    /// Returns the authority, for what concerns certificates alone.
-    pub const fn authority(&mut self) -> &mut Authority {
-        &mut self.authority
+    /// Makes another issuing key by the root in a folder; a running relay takes it up when it is started again.
+    /// Returns when its certificate ends.
+    ///
+    /// # Errors
+    ///
+    /// [`OperatorError`].
+    pub fn renew_issuer(&mut self, root: &Path) -> Result<WallTime, OperatorError> {
+        let now = wall();
+        self.authority
+            .renew_issuer(root, now, &mut random_from_system())?;
+        let ends = self.authority.issuer_ends();
+        let details = format!("until={}", ends.millis());
+        self.store
+            .put_on_record(now, "relay renew-issuer", "issuer", &details)?;
+        Ok(ends)
+    }
+
+    /// Makes the root that comes after the present one, in the folder of that: from its next start the relay tells
+    /// it to whoever enrols or renews. Returns whether there was none yet.
+    ///
+    /// # Errors
+    ///
+    /// [`OperatorError`].
+    pub fn prepare_root(&mut self, root: &Path) -> Result<bool, OperatorError> {
+        let now = wall();
+        let is_new = self
+            .authority
+            .prepare_next_root(root, now, &mut random_from_system())?;
+        if is_new {
+            let next = self.authority.pins().pop();
+            self.root_on_record("relay prepare-root", next, now)?;
+        }
+        Ok(is_new)
+    }
+
+    /// Makes the prepared root the present one, and another issuing key by it. Devices that were not told of it are
+    /// locked out from the relay's next start on.
+    ///
+    /// # Errors
+    ///
+    /// [`OperatorError`].
+    pub fn promote_root(&mut self, root: &Path) -> Result<(), OperatorError> {
+        let now = wall();
+        self.authority
+            .promote_next_root(root, now, &mut random_from_system())?;
+        let present = self.authority.pins().pop();
+        Ok(self.root_on_record("relay promote-root", present, now)?)
+    }
+
+    fn root_on_record(
+        &mut self,
+        verb: &'static str,
+        root: Option<Pin>,
+        now: WallTime,
+    ) -> Result<(), StoreFault> {
+        let root = root.map(|pin| pin.to_string()).unwrap_or_default();
+        self.store.put_on_record(now, verb, &root, "")
     }
 }
 

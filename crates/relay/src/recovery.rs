@@ -8,9 +8,10 @@ use std::path::Path;
 
 use gridbeat_base::{DeviceId, Incarnation, Scope, WallTime};
 use gridbeat_link::{Clock, random_from_system};
-use gridbeat_relay_store::{Backup, Registry as _, Restored, SqliteStore, StoreOptions};
+use gridbeat_relay_store::{Backup, By, Registry as _, Restored, SqliteStore, StoreOptions};
 use serde::Serialize;
 
+use crate::authority::Authority;
 use crate::config::RelayConfig;
 use crate::lock::DataLock;
 use crate::operator::OperatorError;
@@ -62,13 +63,15 @@ pub struct SilentLine {
     pub seen_ms: WallTime,
 }
 
-/// Copies the database of the relay that `config` describes to a file, running or not.
+/// Copies the database of the relay that `config` describes to a file, running or not. Who did so and why is put on
+/// record, as with all that follows.
 ///
 /// # Errors
 ///
 /// [`OperatorError`]; no file is then left that was not there.
-pub fn backup(config: &RelayConfig, to: &Path) -> Result<Backup, OperatorError> {
-    Ok(open(config)?.backup(to)?)
+pub fn backup(config: &RelayConfig, to: &Path, by: By) -> Result<Backup, OperatorError> {
+    let (mut store, now) = open_to_act(config, by)?;
+    Ok(store.backup(to, now)?)
 }
 
 /// Moves the stable mark to a time, by an operator's word that everything received until then is on a standby.
@@ -80,23 +83,28 @@ pub fn backup(config: &RelayConfig, to: &Path) -> Result<Backup, OperatorError> 
 pub fn set_stable(
     config: &RelayConfig,
     as_of: WallTime,
+    by: By,
 ) -> Result<Option<WallTime>, OperatorError> {
-    Ok(open(config)?.set_stable(as_of)?)
+    let (mut store, now) = open_to_act(config, by)?;
+    Ok(store.set_stable(as_of, now)?)
 }
 
 /// Puts a backup in the place of the database of the relay that `config` describes. The relay must not run;
-/// what was there is moved aside.
+/// what was there is moved aside. The relay's authority must be in its place: its key signs for the return too.
 ///
 /// # Errors
 ///
 /// [`OperatorError::Running`] while a relay runs on these files; else as the copying failed.
-pub fn restore(config: &RelayConfig, from: &Path) -> Result<Restored, OperatorError> {
+pub fn restore(config: &RelayConfig, from: &Path, by: By) -> Result<Restored, OperatorError> {
     std::fs::create_dir_all(&config.data).map_err(OperatorError::Lock)?;
     let lock = DataLock::take(&config.data).map_err(OperatorError::Lock)?;
     let _lock = lock.ok_or(OperatorError::Running)?;
     let now = Clock::start().now().wall;
-    let random = &mut random_from_system();
-    Ok(SqliteStore::restore(from, &config.database(), now, random)?)
+    let mut random = random_from_system();
+    let receipts = Authority::open(&config.authority())?.receipts(&mut random)?;
+    let by = (by, Some(receipts));
+    let done = SqliteStore::restore(from, &config.database(), by, now, &mut random)?;
+    Ok(done)
 }
 
 /// Reports what came back since the database of the relay that `config` describes was restored.
@@ -143,6 +151,20 @@ pub fn recovered(config: &RelayConfig) -> Result<Recovered, OperatorError> {
         brought: brought.collect(),
         silent: silent.collect(),
     })
+}
+
+/// Opens the database for somebody who acts; returns the time too.
+fn open_to_act(config: &RelayConfig, by: By) -> Result<(SqliteStore, WallTime), OperatorError> {
+    let now = Clock::start().now().wall;
+    let mut random = random_from_system();
+    let receipts = Authority::open(&config.authority())?.receipts(&mut random)?;
+    let options = StoreOptions {
+        receipts: Some((receipts, now)),
+        ..StoreOptions::default()
+    };
+    let mut store = SqliteStore::open(&config.database(), options, &mut random)?;
+    store.act_as(by);
+    Ok((store, now))
 }
 
 fn open(config: &RelayConfig) -> Result<SqliteStore, OperatorError> {

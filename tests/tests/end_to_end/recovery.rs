@@ -4,7 +4,7 @@ use std::path::Path;
 
 use gridbeat_base::Install;
 use gridbeat_device::{Device, DeviceBundle, LinkPolicy};
-use gridbeat_relay::{OperatorError, backup, recovered, restore};
+use gridbeat_relay::{By, OperatorError, backup, recovered, restore};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::world::{PATIENCE, RelayAtHome, config, converge, in_sync, lists, save};
@@ -43,7 +43,7 @@ async fn a_relay_that_lost_its_disk_gets_back_all_it_acknowledged() {
     save(&a, "before the backup").await;
     converge(&[&a, &b, &gone], 1).await;
     let file = dir.path().join("backup.db");
-    let made = backup(&relay.config(), &file).unwrap();
+    let made = backup(&relay.config(), &file, By::default()).unwrap();
     assert_eq!(made.changes, 1);
 
     // After the backup: work by each, and one of them leaves the scope when its work is acknowledged.
@@ -55,7 +55,7 @@ async fn a_relay_that_lost_its_disk_gets_back_all_it_acknowledged() {
     relay.grant(gone.id(), []);
     lists(&gone, 0).await;
     assert_eq!(gone.kept().await.unwrap().changes, 1);
-    let while_running = restore(&relay.config(), &file);
+    let while_running = restore(&relay.config(), &file, By::default());
     assert!(
         matches!(while_running, Err(OperatorError::Running)),
         "{while_running:?}"
@@ -64,7 +64,7 @@ async fn a_relay_that_lost_its_disk_gets_back_all_it_acknowledged() {
     relay.stop().await;
     let at = relay.config();
     // On a thread of its own: meanwhile the runtime lets the old relay's socket go.
-    let done = tokio::task::spawn_blocking(move || restore(&at, &file));
+    let done = tokio::task::spawn_blocking(move || restore(&at, &file, By::default()));
     let done = done.await.unwrap().unwrap();
     assert_eq!(done.changes, 1);
     relay.start_again().await;

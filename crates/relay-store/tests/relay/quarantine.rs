@@ -152,6 +152,17 @@ fn what_is_discarded_leaves_what_it_was_who_and_why() {
     assert!(world.store.discard_refused(oldest, &how).unwrap());
     assert!(!world.store.discard_refused(oldest, &how).unwrap());
     assert!(!world.store.discard_refused(oldest + 9, &how).unwrap());
+    let log = world.store.operations(0, 100).unwrap();
+    let on_record = log.iter().filter(|it| it.verb == "quarantine discard");
+    let on_record: Vec<_> = on_record
+        .map(|it| (it.who.as_str(), it.why.as_str(), it.details.clone()))
+        .collect();
+    let expected = (
+        "lin",
+        "seen to with the officer",
+        format!("number={oldest}"),
+    );
+    assert_eq!(on_record, [expected], "once, as it was done once");
     let (row, bytes) = world.store.refused_change(oldest).unwrap().unwrap();
     assert_eq!(row.discarded, Some(how));
     assert_eq!((row.hash, row.size_bytes), (refused(1, 0).hash, 100));

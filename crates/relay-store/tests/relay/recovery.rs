@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gridbeat_base::{DocumentId, Install, WallTime};
 use gridbeat_relay_core::Config;
-use gridbeat_relay_store::{BackupError, Restored, SqliteStore, StoreOptions};
+use gridbeat_relay_store::{BackupError, By, Restored, SqliteStore, StoreOptions};
 use gridbeat_sync_protocol::Verdict;
 
 use crate::device::{Device, document};
@@ -20,7 +20,8 @@ fn restore(world: &mut World, from: &Path) -> Restored {
     let other = world.path().with_file_name("other.db");
     world.store = SqliteStore::open(&other, StoreOptions::default(), &mut world.random).unwrap();
     let (path, now) = (world.path(), world.now.wall);
-    let restored = SqliteStore::restore(from, &path, now, &mut world.random).unwrap();
+    let by = (By::new("王调度", "硬盘坏了").unwrap(), None);
+    let restored = SqliteStore::restore(from, &path, by, now, &mut world.random).unwrap();
     world.restart();
     restored
 }
@@ -37,7 +38,7 @@ fn a_backup_is_made_while_the_relay_works_and_devices_are_told() {
     let received = world.now.wall;
     world.now.wall = world.now.wall.plus(Duration::from_secs(60));
     let to = world.path().with_extension("backup");
-    let made = world.store.backup(&to).unwrap();
+    let made = world.store.backup(&to, world.now.wall).unwrap();
     assert_eq!((made.changes, made.stable), (1, Some(received)));
     assert_eq!(made.incarnation, world.store.incarnation());
     let later = author.edit(id(1), "text=later");
@@ -46,7 +47,7 @@ fn a_backup_is_made_while_the_relay_works_and_devices_are_told() {
     author.connect(&mut world);
     assert_eq!(author.welcome.as_ref().unwrap().stable, Some(received));
 
-    let again = world.store.backup(&to);
+    let again = world.store.backup(&to, world.now.wall);
     assert!(
         matches!(again, Err(BackupError::Exists { .. })),
         "{again:?}"
@@ -65,7 +66,10 @@ fn a_backup_is_made_while_the_relay_works_and_devices_are_told() {
 #[test]
 fn the_mark_moves_by_an_operators_word_but_not_beyond_what_was_received() {
     let mut world = World::new();
-    assert_eq!(world.store.set_stable(WallTime(5)).unwrap(), None);
+    assert_eq!(
+        world.store.set_stable(WallTime(5), world.now.wall).unwrap(),
+        None
+    );
     let east = scope("east");
     let mut author = Device::enrolled(&mut world, 1, &[&east]);
     author.connect(&mut world);
@@ -74,11 +78,61 @@ fn the_mark_moves_by_an_operators_word_but_not_beyond_what_was_received() {
     let received = world.now.wall;
     let ahead = received.plus(Duration::from_hours(1));
     assert_eq!(
-        world.store.set_stable(WallTime(5)).unwrap(),
+        world.store.set_stable(WallTime(5), world.now.wall).unwrap(),
         Some(WallTime(5))
     );
-    assert_eq!(world.store.set_stable(ahead).unwrap(), Some(received));
-    assert_eq!(world.store.set_stable(WallTime(5)).unwrap(), Some(received));
+    assert_eq!(
+        world.store.set_stable(ahead, world.now.wall).unwrap(),
+        Some(received)
+    );
+    assert_eq!(
+        world.store.set_stable(WallTime(5), world.now.wall).unwrap(),
+        Some(received)
+    );
+}
+
+#[test]
+fn copies_marks_and_returns_are_in_the_operators_log_with_who_and_why() {
+    let mut world = World::new();
+    let east = scope("east");
+    let mut author = Device::enrolled(&mut world, 1, &[&east]);
+    author.connect(&mut world);
+    let change = author.edit(id(1), "text=x");
+    author.push(&mut world, &east, id(1), &[change]);
+    let to = world.path().with_file_name("monday.backup");
+    world.store.act_as(By::new("李值班", "每周").unwrap());
+    let made = world.store.backup(&to, world.now.wall).unwrap();
+    let again = world.store.backup(&to, world.now.wall);
+    assert!(again.is_err(), "and is not on record");
+    world.store.set_stable(WallTime(5), world.now.wall).unwrap();
+    let entries = |world: &World| -> Vec<(String, String, String)> {
+        let all = world.store.operations(0, 100).unwrap().into_iter();
+        let relay = all.filter(|it| it.verb.starts_with("relay "));
+        relay.map(|it| (it.who, it.verb, it.why)).collect()
+    };
+    let weekly = |verb: &str| ("李值班".to_owned(), verb.to_owned(), "每周".to_owned());
+    assert_eq!(
+        entries(&world),
+        [weekly("relay backup"), weekly("relay stable")]
+    );
+    let log = world.store.operations(0, 100).unwrap();
+    let backup = log.iter().find(|it| it.verb == "relay backup").unwrap();
+    assert_eq!(backup.subject, "monday.backup");
+    let size = made.size_bytes;
+    assert_eq!(backup.details, format!("changes=1 size={size}"));
+
+    // The copy was made before that was on record; what is on record then is the return.
+    let done = restore(&mut world, &to);
+    let why = "硬盘坏了".to_owned();
+    assert_eq!(
+        entries(&world),
+        [("王调度".to_owned(), "relay restore".to_owned(), why)]
+    );
+    let log = world.store.operations(0, 100).unwrap();
+    let life = done.incarnation;
+    let last = log.last().unwrap();
+    assert_eq!(last.details, format!("life={life} changes=1"));
+    assert_eq!(last.subject, "monday.backup");
 }
 
 #[test]
@@ -90,7 +144,7 @@ fn a_clock_that_is_set_back_takes_the_mark_back() {
     let change = author.edit(id(1), "text=x");
     author.push(&mut world, &east, id(1), &[change]);
     let to = world.path().with_extension("backup");
-    world.store.backup(&to).unwrap();
+    world.store.backup(&to, world.now.wall).unwrap();
     world.now.wall = WallTime(world.now.wall.millis() - 3_600_000);
     let change = author.edit(id(1), "text=in no backup");
     author.push(&mut world, &east, id(1), &[change]);
@@ -109,7 +163,7 @@ fn a_restored_relay_says_what_came_back_from_whom_and_who_has_not_called() {
     let before = author.edit(id(1), "text=before");
     author.push(&mut world, &east, id(1), &[before]);
     let backup = world.path().with_extension("backup");
-    world.store.backup(&backup).unwrap();
+    world.store.backup(&backup, world.now.wall).unwrap();
     let first = world.store.incarnation();
     let lost = author.edit(id(1), "text=after");
     author.push(&mut world, &east, id(1), std::slice::from_ref(&lost));
@@ -160,7 +214,8 @@ fn what_is_no_backup_is_not_put_in_place_of_anything() {
     std::fs::write(&foreign, "words").unwrap();
     let before = world.store.incarnation();
     for from in [&foreign, &path.with_extension("missing")] {
-        let done = SqliteStore::restore(from, &path, WallTime(1), &mut world.random);
+        let by = (By::default(), None);
+        let done = SqliteStore::restore(from, &path, by, WallTime(1), &mut world.random);
         assert!(done.is_err(), "{from:?}");
     }
     world.restart();

@@ -7,7 +7,7 @@ use gridbeat_relay_core::LEAVE_WINDOW;
 use gridbeat_relay_store::{RefusedFilter, Registry as _};
 use gridbeat_sync_protocol::{Frame, Grant, RemovalStatement, Removed, Verdict};
 
-use crate::device::Device;
+use crate::device::{Device, Mirror};
 use crate::world::{World, scope};
 
 fn id(number: u8) -> DocumentId {
@@ -146,4 +146,38 @@ fn a_revoked_device_in_session_is_out_and_may_come_back_at_once() {
     world.store.revoke(device.id, world.now.wall).unwrap();
     world.wait(std::time::Duration::from_secs(4));
     assert_eq!(world.closed_with(device.session), ("device_revoked", 0));
+}
+
+/// A device is granted one scope, says nothing of it, and names another with the same documents as if it held it.
+/// Returns whether it is fed the first, not told to compare.
+fn is_fed(has_had_the_other: bool) -> bool {
+    let mut world = World::new();
+    let (east, west) = (scope("east"), scope("west"));
+    let mut author = Device::enrolled(&mut world, 1, &[&east]);
+    author.connect(&mut world);
+    for number in 0..64 {
+        let change = author.edit(id(number), "text=x");
+        author.push(&mut world, &east, id(number), &[change]);
+        world.place(id(number), &west, true);
+    }
+    let mut device = Device::new(2, &[]);
+    device.newest = 2;
+    device.incarnation = Some(world.store.incarnation());
+    if has_had_the_other {
+        world.enrol(device.id, &[&west]);
+    }
+    world.enrol(device.id, &[&east]);
+    let mut claim = Mirror::default();
+    claim.cursor = 3;
+    device.scopes.insert(west, claim);
+    device.connect(&mut world);
+    let greetings = &device.welcome.as_ref().unwrap().scopes;
+    let granted = greetings.iter().find(|it| it.scope == east).unwrap();
+    granted.digest_agrees
+}
+
+#[test]
+fn what_is_in_a_scope_it_never_had_is_not_told_to_whoever_names_it() {
+    assert!(!is_fed(true), "whoever leaves the other compares");
+    assert!(is_fed(false));
 }

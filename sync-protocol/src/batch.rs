@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::body::kind;
 use crate::key::{PublicKey, SUITE, Signature, Signer};
-use crate::limits::{PUSH_CHANGES_MAX, PUSH_DOCUMENTS_MAX};
+use crate::limits::PUSH_CHANGES_MAX;
 use crate::wire::{Reader, Writer};
 use crate::{DecodeError, PushChange, PushDocument};
 
@@ -228,7 +228,8 @@ impl BatchStatement {
                     previous: read_previous(from)?,
                 },
                 scope: from.scope()?,
-                documents: from.list("documents", PUSH_DOCUMENTS_MAX, read_document)?,
+                // Of a push that was signed when it might have more documents, too.
+                documents: from.list("documents", PUSH_CHANGES_MAX, read_document)?,
             })
         })?;
         from.end()?;

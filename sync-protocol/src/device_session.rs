@@ -20,8 +20,8 @@ use gridbeat_base::{DocumentId, Lane, Monotonic, Scope, WallTime};
 use crate::device_scope::{DeviceScope, Standing};
 use crate::limits::{
     COMPARE_CHANGES_MAX, COMPARE_DOCUMENTS_MAX, FEED_WEIGHT_MAX, FEED_WINDOW_BYTES,
-    GREETING_TIMEOUT, PUSH_CHANGES_MAX, PUSH_RESERVE_BYTES, PUSH_WEIGHT_MAX, PUSH_WINDOW_BYTES,
-    PUSHES_OUT_MAX, PUSHES_RESERVE, RECONCILE_BYTES_MAX,
+    GREETING_TIMEOUT, PUSH_CHANGES_MAX, PUSH_DOCUMENTS_MAX, PUSH_RESERVE_BYTES, PUSH_WEIGHT_MAX,
+    PUSH_WINDOW_BYTES, PUSHES_OUT_MAX, PUSHES_RESERVE, RECONCILE_BYTES_MAX,
 };
 use crate::{
     Ack, Applied, Close, CloseReason, Compare, CompareDocument, Compared, Feed, Frame, Grant,
@@ -193,8 +193,8 @@ impl DeviceSession {
     /// # Errors
     ///
     /// [`SessionError::Full`] if [`Self::can_push`] is false, [`SessionError::WrongSize`] if it is beyond
-    /// [`PUSH_WEIGHT_MAX`] or [`PUSH_CHANGES_MAX`] or has nothing in it, [`SessionError::NotOpen`]. None
-    /// of them ends the session.
+    /// [`PUSH_WEIGHT_MAX`], [`PUSH_DOCUMENTS_MAX`] or [`PUSH_CHANGES_MAX`] or has nothing in it,
+    /// [`SessionError::NotOpen`]. None of them ends the session.
     pub fn push(
         &mut self,
         lane: Lane,
@@ -228,6 +228,7 @@ impl DeviceSession {
         if !whole || ids.len() != documents.len() {
             return Err(wrong_size(0, PUSH_CHANGES_MAX));
         }
+        check_size(documents.len(), PUSH_DOCUMENTS_MAX)?;
         check_size(changes, PUSH_CHANGES_MAX)?;
         check_size(weight, PUSH_WEIGHT_MAX)?;
         if !self.can_push(lane) {

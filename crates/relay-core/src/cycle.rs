@@ -19,6 +19,7 @@ use crate::greet::denial;
 use crate::reasons::{QUARANTINE_FULL, RETRY_AFTER_DENIED, STORAGE_FAILED, STORAGE_FULL};
 use crate::relay::{Relay, Waiting};
 use crate::session::SessionId;
+use crate::turns::Shares;
 use crate::working::Working;
 use crate::{
     Answer, AnsweredPush, Batch, Output, PlaceError, Rights, StoreFault, StoredDocument, Task,
@@ -103,8 +104,8 @@ impl Relay {
             }
             gathered.places.extend(self.places.pop_front());
         }
-        let (mut changes, mut bytes) = (0, 0);
-        while let Some(id) = self.next_turn(now) {
+        let (mut changes, mut bytes, mut shares) = (0, 0, Shares::default());
+        while let Some(id) = self.next_turn(now, &shares) {
             let session = self
                 .sessions
                 .get_mut(&id)
@@ -116,6 +117,7 @@ impl Relay {
                 break;
             }
             let push = session.pending.pop_front().expect("it is there");
+            shares.take(session.device, &push);
             gathered.pushes.push(Taken {
                 session: id,
                 device: session.device,
@@ -131,13 +133,17 @@ impl Relay {
     }
 
     /// Returns whose turn it is of those that may go; notes when the first may if none does.
-    fn next_turn(&mut self, now: Monotonic) -> Option<SessionId> {
+    fn next_turn(&mut self, now: Monotonic, shares: &Shares) -> Option<SessionId> {
         self.turn_due = None;
         let after = self.ready.range(self.turn..);
         for id in after.chain(self.ready.range(..self.turn)) {
             let session = self.sessions.get(id).expect("only open sessions are ready");
             let push = session.pending.front().expect("a ready session has a push");
-            let free_at = self.turns.free_at(now, session.device, push);
+            let free_at = self.turns.free_at(now, session.device, shares, push);
+            if !self.turns.has_room(now, session.device, shares, push) {
+                // The next cycle looks for itself.
+                continue;
+            }
             if free_at <= now {
                 return Some(*id);
             }

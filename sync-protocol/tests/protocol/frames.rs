@@ -2,7 +2,8 @@
 
 use gridbeat_base::{DeviceId, DocumentId, Hlc, Random, WallTime};
 use gridbeat_sync_protocol::limits::{
-    DOCUMENT_FRAME_BYTES_MAX, FEED_WEIGHT_MAX, FRAME_BYTES_MAX, PUSH_CHANGES_MAX, PUSH_WEIGHT_MAX,
+    DOCUMENT_FRAME_BYTES_MAX, FEED_WEIGHT_MAX, FRAME_BYTES_MAX, PUSH_CHANGES_MAX,
+    PUSH_DOCUMENTS_MAX, PUSH_WEIGHT_MAX,
 };
 use gridbeat_sync_protocol::{
     Ack, BatchMark, BatchStamp, Compared, ComparedDocument, DecodeError, Entry, Frame, Held, Push,
@@ -77,13 +78,13 @@ fn noise(seed: u64, count: usize) -> Vec<u8> {
 fn what_is_within_its_weight_fits_its_frame_however_badly_it_compresses() {
     let bytes = noise(1, PUSH_WEIGHT_MAX);
     let mut documents: Vec<PushDocument> = Vec::new();
-    for (n, bytes) in (0..=255).zip(bytes.chunks(1_000)) {
+    for (n, bytes) in (0..=255).zip(bytes.chunks(4_000)) {
         let mut document = push_document(n, 0);
         document.kind = format!("{n:032}");
         document.changes[0].bytes = bytes.to_vec();
         document.changes[0].recovered_from = Some(device(n));
         let weight: usize = documents.iter().map(PushDocument::weight).sum();
-        if weight + document.weight() <= PUSH_WEIGHT_MAX && documents.len() < PUSH_CHANGES_MAX {
+        if weight + document.weight() <= PUSH_WEIGHT_MAX && documents.len() < PUSH_DOCUMENTS_MAX {
             documents.push(document);
         }
     }
@@ -153,7 +154,7 @@ fn an_acknowledgement_that_refuses_everything_at_length_fits_its_frame() {
         number: u64::MAX,
         received: WallTime(i64::MAX),
         first_seq: Some(u64::MAX),
-        attached: (0..PUSH_CHANGES_MAX).map(|n| n % 2 == 0).collect(),
+        attached: (0..PUSH_DOCUMENTS_MAX).map(|n| n % 2 == 0).collect(),
         verdicts: (0..PUSH_CHANGES_MAX).map(refuse).collect(),
     });
     let bytes = encode(&ack);
@@ -195,15 +196,17 @@ fn counts_that_a_few_bytes_claim_are_refused_before_they_are_believed() {
     };
     assert!(ack(&[0x81, 1], &[0x81, 1]).is_ok());
     let billion = [0x81, 0x1a, 0x3b, 0x9a, 0xca, 0];
-    let too_many = |part| {
+    let too_many = |part, max| {
         Err(DecodeError::TooMany {
             part,
             count: 1_000_000_000,
-            max: PUSH_CHANGES_MAX,
+            max,
         })
     };
-    assert_eq!(ack(&billion, &[0x80]), too_many("documents"));
-    assert_eq!(ack(&[0x80], &billion), too_many("verdicts"));
+    let documents = too_many("documents", PUSH_DOCUMENTS_MAX);
+    assert_eq!(ack(&billion, &[0x80]), documents);
+    let verdicts = too_many("verdicts", PUSH_CHANGES_MAX);
+    assert_eq!(ack(&[0x80], &billion), verdicts);
     // A list that claims to be long.
     assert!(matches!(
         ack(

@@ -1,7 +1,9 @@
 //! What a device may have out, what goes first, and what waits for what.
 
 use gridbeat_base::Lane;
-use gridbeat_sync_protocol::limits::{PUSH_CHANGES_MAX, PUSHES_OUT_MAX, PUSHES_RESERVE};
+use gridbeat_sync_protocol::limits::{
+    PUSH_CHANGES_MAX, PUSH_DOCUMENTS_MAX, PUSHES_OUT_MAX, PUSHES_RESERVE,
+};
 use gridbeat_sync_protocol::{
     Applied, Compare, Compared, DeviceOutput, DeviceSession, Entry, Frame, Push, Reconcile,
     SessionError,
@@ -122,6 +124,8 @@ fn a_push_of_the_wrong_size_is_told_and_changes_nothing() {
     let mut many = push_document(1, 9);
     many.changes = vec![many.changes[0].clone(); PUSH_CHANGES_MAX + 1];
     wrong(offer(vec![many]));
+    let most = u8::try_from(PUSH_DOCUMENTS_MAX).unwrap();
+    wrong(offer((0..=most).map(|n| push_document(n, 9)).collect()));
     wrong(offer((0..4).map(|n| push_document(n, 65_536)).collect()));
     assert_eq!(offer(vec![push_document(1, 9)]), Ok(1));
     let mut idle = DeviceSession::default();

@@ -8,7 +8,7 @@
 use gridbeat_base::{DeviceId, Lane, Scope, WallTime};
 use gridbeat_sync_protocol::{
     PushChange, PushDocument, SessionError, Verdict,
-    limits::{PUSH_CHANGES_MAX, PUSH_TARGET_BYTES, PUSH_WEIGHT_MAX},
+    limits::{PUSH_CHANGES_MAX, PUSH_DOCUMENTS_MAX, PUSH_TARGET_BYTES, PUSH_WEIGHT_MAX},
 };
 use rusqlite::Connection;
 
@@ -106,6 +106,7 @@ fn gather(device: DeviceId, rows: &[KeptRow]) -> (Vec<i64>, Vec<PushDocument>) {
         if weight + more > PUSH_WEIGHT_MAX
             || (weight > 0 && weight + more > PUSH_TARGET_BYTES)
             || (again && !is_next)
+            || (!is_next && documents.len() == PUSH_DOCUMENTS_MAX)
         {
             break;
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use gridbeat_base::{ChangeHash, DeviceId, DocumentId, Install, Lane, Scope, WallTime};
 use gridbeat_sync_protocol::{
     BatchMark, BatchStamp, BatchStatement, PushChange, PushDocument, Seal, SessionError, Signer,
-    limits::{PUSH_CHANGES_MAX, PUSH_TARGET_BYTES, PUSH_WEIGHT_MAX},
+    limits::{PUSH_CHANGES_MAX, PUSH_DOCUMENTS_MAX, PUSH_TARGET_BYTES, PUSH_WEIGHT_MAX},
 };
 use rusqlite::Connection;
 
@@ -155,6 +155,7 @@ impl Plan {
         for (at, document) in core::mem::take(&mut self.order) {
             let rows = self.changes.entry(document).or_default();
             let is_here = rows.front().is_some_and(|row| row.scope == scope);
+            is_full |= documents.len() == PUSH_DOCUMENTS_MAX;
             if is_full || at != lane || !is_here {
                 later.push_back((at, document));
                 continue;

@@ -28,6 +28,8 @@ pub(crate) struct Taken {
     pub(crate) device: DeviceId,
     /// Whether the device comes from another life of the database.
     pub(crate) recovers: bool,
+    /// Whether it may put documents back into the push's scope.
+    pub(crate) may_bring_back: bool,
     pub(crate) push: PendingPush,
 }
 
@@ -156,24 +158,38 @@ impl Admission<'_> {
     }
 
     /// After a restore, puts a document back into a scope that the database no longer knows it in.
-    ///
-    /// A restored relay may have learnt of a document in one scope from one device, while another
-    /// device holds it in a second one. The device must come from another life of the database and
-    /// name a change that the document has: without having held it, that cannot be guessed.
     fn bring_back(&mut self, taken: &Taken, document: &PushDocument, names: &[Option<Named>]) {
-        let scope = &taken.push.scope;
-        let Some(working) = self.working.get_mut(&document.document) else {
+        if !taken.may_bring_back || !self.has_lost_place(taken, document, names) {
             return;
+        }
+        let scope = &taken.push.scope;
+        if let Some(working) = self.working.get_mut(&document.document) {
+            let entry = working.enter(scope);
+            self.entries.entry(scope.clone()).or_default().push(entry);
+        }
+    }
+
+    /// Returns whether a restored database may have lost that a document was in the push's scope.
+    ///
+    /// It may have learnt of the document in one scope from one device, while another device holds it in a
+    /// second one. The device must come from another life of the database and name a change that the document
+    /// has: without having held it, that cannot be guessed. And nobody may have taken the document out of the
+    /// scope, as far as the database knows: then it is the device that is behind.
+    fn has_lost_place(
+        &self,
+        taken: &Taken,
+        document: &PushDocument,
+        names: &[Option<Named>],
+    ) -> bool {
+        let scope = &taken.push.scope;
+        let Some(working) = self.working.get(&document.document) else {
+            return false;
         };
         let held = names.iter().flatten().any(|name| {
             working.knows(&name.hash) || name.deps.iter().any(|dep| working.knows(dep))
         });
-        let lost = !working.scopes.contains(scope) && !working.detach.contains(scope);
         let may_write = self.warrant.in_scope(taken.device, scope).may_change();
-        if taken.recovers && working.exists() && held && lost && may_write {
-            let entry = working.enter(scope);
-            self.entries.entry(scope.clone()).or_default().push(entry);
-        }
+        taken.recovers && working.exists() && held && working.lacks(scope) && may_write
     }
 
     /// Judges one document's changes. Returns whether it entered the push's scope by them.
@@ -183,6 +199,10 @@ impl Admission<'_> {
         document: &PushDocument,
         names: &[Option<Named>],
     ) -> (bool, Vec<Verdict>) {
+        if self.has_lost_place(taken, document, names) {
+            // PROTOCOL 4.4: the device compares, and brings it back then.
+            return (false, vec![Verdict::Incomplete; names.len()]);
+        }
         let working = self.working.get(&document.document);
         let is_known = |name: &Option<Named>| {
             let name = name.as_ref()?;

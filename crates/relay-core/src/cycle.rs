@@ -122,6 +122,7 @@ impl Relay {
                 session: id,
                 device: session.device,
                 recovers: session.recovers,
+                may_bring_back: session.may_bring_back(&push.scope),
                 push,
             });
             if session.pending.is_empty() {

@@ -168,6 +168,7 @@ impl Relay {
         }
         if last {
             session.reconciling.remove(scope);
+            session.reconciled.insert(scope.clone());
             self.dirty.insert(scope.clone());
         }
         self.settle(now, id);

@@ -41,6 +41,8 @@ pub(crate) struct Session {
     pub(crate) messages: BTreeMap<Scope, Vec<u8>>,
     /// The scopes under reconciliation.
     pub(crate) reconciling: BTreeSet<Scope>,
+    /// The scopes that were reconciled to the end in this session.
+    pub(crate) reconciled: BTreeSet<Scope>,
     /// Comparisons that are not answered completely.
     pub(crate) comparing: BTreeMap<Scope, Comparing>,
 }
@@ -93,8 +95,18 @@ impl Session {
             quarantine_left: QUARANTINE_BYTES_MAX,
             messages: BTreeMap::new(),
             reconciling: BTreeSet::new(),
+            reconciled: BTreeSet::new(),
             comparing: BTreeMap::new(),
         }
+    }
+
+    /// Returns whether it may put documents back that a restored relay does not know in a scope: once it was told by
+    /// a comparison what the relay lacks there, which nobody who says an old session again gets to; or if it
+    /// cannot be told, because it is leaving the scope.
+    pub(crate) fn may_bring_back(&self, scope: &Scope) -> bool {
+        let is_fed =
+            matches!(&self.rights, Some(Rights::Granted(scopes)) if scopes.contains_key(scope));
+        self.recovers && (self.reconciled.contains(scope) || !is_fed)
     }
 
     /// Returns the scopes it is fed.

@@ -269,6 +269,8 @@ pub struct StoredDocument {
     pub heads: Vec<ChangeHash>,
     /// The scopes it is in, sorted.
     pub scopes: Vec<Scope>,
+    /// The scopes it is not in and was taken out of, in this database's life or an earlier one, sorted.
+    pub left: Vec<Scope>,
     /// How many bytes its changes have together.
     pub log_bytes: u64,
     /// The saved document, if there is one. A cache of the log, never the truth.

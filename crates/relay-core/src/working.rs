@@ -39,9 +39,11 @@ pub(crate) struct Working {
     heads: Vec<ChangeHash>,
     /// The scopes it is in, as far as this cycle has come.
     pub(crate) scopes: BTreeSet<Scope>,
+    /// The scopes it was taken out of before this cycle.
+    left: BTreeSet<Scope>,
     changes: Vec<NewChange>,
     attach: Vec<Scope>,
-    pub(crate) detach: Vec<Scope>,
+    detach: Vec<Scope>,
 }
 
 impl Working {
@@ -92,6 +94,7 @@ impl Working {
             log: log.collect(),
             heads: stored.heads,
             scopes: stored.scopes.into_iter().collect(),
+            left: stored.left.into_iter().collect(),
             changes: Vec::new(),
             attach: Vec::new(),
             detach: Vec::new(),
@@ -112,6 +115,7 @@ impl Working {
             log_bytes: 0,
             log: BTreeMap::new(),
             scopes: BTreeSet::new(),
+            left: BTreeSet::new(),
             changes: Vec::new(),
             attach: Vec::new(),
             detach: Vec::new(),
@@ -131,6 +135,12 @@ impl Working {
     /// Returns how many changes the log has, those of this cycle included.
     pub(crate) fn count(&self) -> u64 {
         self.log.len() as u64
+    }
+
+    /// Returns whether the document is not in a scope though nobody took it out of it, as far as this database knows.
+    pub(crate) fn lacks(&self, scope: &Scope) -> bool {
+        let was_taken_out = self.left.contains(scope) || self.detach.contains(scope);
+        !self.scopes.contains(scope) && !was_taken_out
     }
 
     /// Puts the document into a scope, as it is.

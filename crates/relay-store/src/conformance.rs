@@ -209,6 +209,7 @@ fn a_document_takes_its_changes_along_into_a_scope(bench: &mut Bench) {
         .remove(0)
         .expect("it is somewhere else");
     assert_eq!((stored.scopes, stored.version), (vec![scope("west")], 2));
+    assert_eq!(stored.left, [scope("east")], "where it was taken out");
     assert_eq!(stored.heads, [hash(12)], "moving changes nothing in it");
 }
 

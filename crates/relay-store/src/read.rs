@@ -346,6 +346,8 @@ fn load_one(
         .and_then(|mut find| find.query_row([line.id], |row| row.get(0)).optional())
         .map_err(fault)?;
     let scopes = placements(connection, line.id)?;
+    let mut left = taken_out_of(connection, line.id)?;
+    left.retain(|scope| !scopes.contains(scope));
     let with_bytes = with_log || cache.is_none();
     let mut log = Vec::new();
     for_each_change(connection, line.id, i64::MAX, with_bytes, |hash, change| {
@@ -362,6 +364,7 @@ fn load_one(
         version: line.version,
         heads: line.heads,
         scopes,
+        left,
         log_bytes: line.log_bytes,
         cache,
         log,
@@ -370,12 +373,27 @@ fn load_one(
 
 /// Reads the scopes a document is in, sorted.
 pub(crate) fn placements(connection: &Connection, id: i64) -> Result<Vec<Scope>, StoreFault> {
-    let mut find = connection
-        .prepare_cached(
-            "SELECT s.name FROM placement p JOIN scope s ON s.id = p.scope
-             WHERE p.document = ?1",
-        )
-        .map_err(fault)?;
+    scopes_of(
+        connection,
+        id,
+        "SELECT s.name FROM placement p JOIN scope s ON s.id = p.scope
+         WHERE p.document = ?1",
+    )
+}
+
+/// Reads the scopes a document was ever taken out of, sorted. It may be in them again.
+fn taken_out_of(connection: &Connection, id: i64) -> Result<Vec<Scope>, StoreFault> {
+    // The condition is that of the index `feed_detach`, word for word.
+    scopes_of(
+        connection,
+        id,
+        "SELECT DISTINCT s.name FROM feed f JOIN scope s ON s.id = f.scope
+         WHERE f.what = 2 AND f.document = ?1",
+    )
+}
+
+fn scopes_of(connection: &Connection, id: i64, query: &str) -> Result<Vec<Scope>, StoreFault> {
+    let mut find = connection.prepare_cached(query).map_err(fault)?;
     let mut rows = find.query([id]).map_err(fault)?;
     let mut scopes = Vec::new();
     while let Some(row) = rows.next().map_err(fault)? {

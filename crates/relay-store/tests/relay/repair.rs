@@ -132,6 +132,75 @@ fn after_a_restore_a_document_comes_back_into_both_its_scopes() {
 }
 
 #[test]
+fn a_document_taken_out_of_a_scope_stays_out_whatever_a_device_of_another_life_says() {
+    let mut world = World::new();
+    let (east, west) = (scope("east"), scope("west"));
+    let mut late = Device::enrolled(&mut world, 1, &[&east]);
+    late.connect(&mut world);
+    let before = late.edit(id(1), "text=before");
+    late.push(&mut world, &east, id(1), std::slice::from_ref(&before));
+    late.disconnect(&mut world);
+    world.place(id(1), &west, true);
+    world.place(id(1), &east, false);
+    restore_after(&mut world, |world| {
+        Device::enrolled(world, 2, &[&west]);
+    });
+    let taken_out = world.store.scopes().unwrap();
+
+    // It still has what it was told in that life, as a greeting that is replayed has.
+    late.greet(&mut world);
+    assert_ne!(late.incarnation, Some(world.store.incarnation()));
+    let after = late.edit(id(1), "text=after");
+    late.send(&mut world, &east, &[(id(1), &[before, after])]);
+    world.pump();
+    late.take(&mut world);
+    let verdicts = &late.acks.last().unwrap().verdicts;
+    assert_eq!(verdicts[0], Verdict::Known);
+    assert!(matches!(&verdicts[1], Verdict::Refused(reason)
+        if reason.code == "document_not_in_scope"));
+    late.reconcile(&mut world, &east);
+    assert_eq!(world.store.scopes().unwrap(), taken_out);
+}
+
+#[test]
+fn what_is_said_again_after_a_restore_puts_no_document_back_before_the_scope_is_compared() {
+    let mut world = World::new();
+    let (east, west) = (scope("east"), scope("west"));
+    let mut a = Device::enrolled(&mut world, 1, &[&east]);
+    let mut b = Device::enrolled(&mut world, 2, &[&west]);
+    let mut changes = Vec::new();
+    restore_after(&mut world, |world| {
+        a.connect(world);
+        b.connect(world);
+        changes.push(a.edit(id(1), "text=shared"));
+        a.push(world, &east, id(1), &changes);
+        world.place(id(1), &west, true);
+        b.take(world);
+    });
+    b.connect(&mut world);
+    b.reconcile(&mut world, &west);
+    let in_west_alone = world.store.scopes().unwrap();
+
+    // As a network that recorded it can say it again.
+    a.greet(&mut world);
+    changes.push(a.edit(id(1), "text=unsent"));
+    a.send(&mut world, &east, &[(id(1), &changes)]);
+    world.pump();
+    a.take(&mut world);
+    assert_eq!(
+        a.acks.last().unwrap().verdicts,
+        [Verdict::Incomplete, Verdict::Incomplete]
+    );
+    assert_eq!(world.store.scopes().unwrap(), in_west_alone);
+
+    // Only the device itself can go on and compare.
+    a.reconcile(&mut world, &east);
+    in_sync(&world, &a, &east);
+    b.take(&mut world);
+    assert_eq!(b.view_text(id(1), "text"), "unsent");
+}
+
+#[test]
 fn a_device_that_lost_documents_gets_them_by_comparing() {
     let mut world = World::new();
     let east = scope("east");

@@ -249,9 +249,17 @@ impl World {
         self.relay.kill()?;
         self.relay.wait()?;
         self.check_relay()?;
-        self.relay = start_relay(&self.program, &self.folder)?.0;
+        let relay = start_relay(&self.program, &self.folder)?.0;
+        self.go_on_with(relay)?;
         self.figures.relay_kills += 1;
         Ok(())
+    }
+
+    /// Goes on with another relay's process, and tells devices to dial it at once.
+    fn go_on_with(&mut self, relay: Child) -> anyhow::Result<()> {
+        self.relay = relay;
+        let mut devices = self.devices.iter_mut();
+        devices.try_for_each(|device| device.ask(&json!({ "do": "network_changed" })))
     }
 
     fn kill_device(&mut self, number: usize) -> anyhow::Result<()> {

@@ -67,7 +67,8 @@ pub fn strike(
     for nth in (1..).step_by(step).take(times as usize) {
         let log = folder.path().join(format!("strace-{nth}.log"));
         world.stop_relay()?;
-        world.relay = start_struck(program, folder.path(), &log, call, blow, nth)?;
+        let struck = start_struck(program, folder.path(), &log, call, blow, nth)?;
+        world.go_on_with(struck)?;
         if !world.wait_for(blow, &log)? {
             // It is behind the last call of this kind.
             break;
@@ -75,7 +76,8 @@ pub fn strike(
         met += 1;
     }
     world.stop_relay()?;
-    world.relay = start_relay(program, folder.path())?.0;
+    let relay = start_relay(program, folder.path())?.0;
+    world.go_on_with(relay)?;
     let history = world.finish()?;
     Ok(BlowFigures { met, history })
 }

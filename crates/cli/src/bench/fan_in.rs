@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
-use gridbeat_base::{DeviceId, Scope};
-use gridbeat_device::{Device, LinkNews, LinkPolicy};
+use gridbeat_base::Scope;
+use gridbeat_device::{Device, DeviceBundle, LinkNews, LinkPolicy};
 use gridbeat_link::{Clock, random_from_system};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -56,7 +56,7 @@ pub(super) fn run(args: &FanInArgs, folder: &TempDir) -> anyhow::Result<Value> {
     tell("filling the outboxes");
     let mut stock = Stock::open(&config.database())?;
     for (bundle, scope) in bundles.iter().zip(&scopes) {
-        prepare(&mut stock, folder, bundle.device, scope, args.incidents)?;
+        prepare(&mut stock, folder, bundle, scope, args.incidents)?;
     }
     drop(stock);
 
@@ -96,12 +96,14 @@ pub(super) fn run(args: &FanInArgs, folder: &TempDir) -> anyhow::Result<Value> {
 fn prepare(
     stock: &mut Stock,
     folder: &TempDir,
-    id: DeviceId,
+    bundle: &DeviceBundle,
     scope: &Scope,
     incidents: u64,
 ) -> anyhow::Result<()> {
-    let mut device = open_device(&folder.path().join(format!("{id}.db")), id)?;
-    stock.sync(&mut device)?;
+    let file = folder.path().join(format!("{}.db", bundle.device));
+    let mut device = open_device(&file, bundle.device)?;
+    let key = bundle.signer()?.map(|signer| signer.public_key());
+    stock.sync_as(&mut device, key)?;
     let (clock, mut random) = (Clock::start(), random_from_system());
     for _ in 0..incidents {
         device.create(clock.now(), KIND, scope, &report(&mut random)?)?;

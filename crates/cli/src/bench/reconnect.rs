@@ -71,7 +71,8 @@ pub(super) fn run(args: &ReconnectArgs, folder: &TempDir) -> anyhow::Result<Valu
     let mut stock = Stock::open(&config.database())?;
     stock.fill(&scope, args.documents)?;
     let mut device = open_device(&file, bundle.device)?;
-    stock.sync(&mut device)?;
+    let key = bundle.signer()?.map(|signer| signer.public_key());
+    stock.sync_as(&mut device, key)?;
     device.close()?;
     drop(stock);
 

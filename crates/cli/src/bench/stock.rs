@@ -1,7 +1,7 @@
 //! Databases and files with many documents, made by the real cores, joined by hand.
 //!
 //! The relay's brain and a device's are driven in one thread without a network, so that ten thousand
-//! documents take seconds: a made-up author pushes them two hundred at a time, and devices take them
+//! documents take seconds: a made-up author pushes them as many at a time as a push takes, and devices take them
 //! from the feed in large frames. Every change passes the gate and every commit is durable, so the
 //! files are what a relay and its devices would have written.
 
@@ -18,12 +18,12 @@ use gridbeat_link::{Clock, random_from_system};
 use gridbeat_relay_core::{Config, Output, Relay, SessionId};
 use gridbeat_relay_store::{Registry as _, SqliteStore, Store as _, StoreOptions};
 use gridbeat_sync_protocol::{
-    Frame, Hello, Push, PushChange, PushDocument, Verdict, Versions, encode,
+    Frame, Hello, PublicKey, Push, PushChange, PushDocument, Verdict, Versions, encode, limits,
 };
 use serde_json::json;
 
-/// Documents in a push: the most the protocol allows is 200 changes, and each has one.
-const PUSH_DOCUMENTS: u64 = 200;
+/// Documents in a push: the most the protocol allows.
+const PUSH_DOCUMENTS: u64 = limits::PUSH_DOCUMENTS_MAX as u64;
 
 /// What incidents of a bench say: the lengths are those of real reports.
 const DESCRIPTIONS: [&str; 5] = [
@@ -166,7 +166,7 @@ impl Stock {
     pub(super) fn fill(&mut self, scope: &Scope, documents: u64) -> anyhow::Result<()> {
         let author = DeviceId::mint(self.clock.now().wall, &mut self.random);
         self.enrol(author, scope)?;
-        let session = self.connect(author);
+        let session = self.connect(author, None);
         let hello = Frame::Hello(Hello {
             versions: Versions::SPOKEN,
             device: author,
@@ -216,10 +216,19 @@ impl Stock {
         Ok(())
     }
 
-    /// Lets a device meet the relay until both hold the same.
+    /// Lets a device that never enrolled meet the relay until both hold the same.
     pub(super) fn sync(&mut self, device: &mut device_core::Device) -> anyhow::Result<Carried> {
+        self.sync_as(device, None)
+    }
+
+    /// Lets a device meet the relay, which shows the key of its certificate, until both hold the same.
+    pub(super) fn sync_as(
+        &mut self,
+        device: &mut device_core::Device,
+        key: Option<PublicKey>,
+    ) -> anyhow::Result<Carried> {
         let mut carried = Carried::default();
-        let session = self.connect(device.device());
+        let session = self.connect(device.device(), key);
         device.connected(self.clock.now())?;
         loop {
             let mut up = Vec::new();
@@ -260,10 +269,10 @@ impl Stock {
         Ok(carried)
     }
 
-    fn connect(&mut self, device: DeviceId) -> SessionId {
+    fn connect(&mut self, device: DeviceId, key: Option<PublicKey>) -> SessionId {
         self.last_session = SessionId(self.last_session.0 + 1);
         self.relay
-            .connected(self.clock.now(), self.last_session, device, None);
+            .connected(self.clock.now(), self.last_session, device, key);
         self.last_session
     }
 

@@ -1,0 +1,26 @@
+//! A bench whose devices were enrolled before the relay's database was filled by hand, at its smallest: it runs to its
+//! end and prints figures. What the figures are is no test's matter.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail by it")]
+
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Runs a bench, and returns what it prints.
+fn bench(words: &[&str]) -> Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_gridbeat"))
+        .args(["bench", "--json"])
+        .args(words)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn a_shift_that_comes_back_from_a_tunnel_is_taken_in() {
+    let figures = bench(&["fan-in", "--devices", "2", "--incidents", "2"]);
+    assert_eq!(figures["changes"], 4);
+}

@@ -1,5 +1,5 @@
-//! A bench whose devices were enrolled before the relay's database was filled by hand, at its smallest: it runs to its
-//! end and prints figures. What the figures are is no test's matter.
+//! Benches whose devices were enrolled before the relay's database was filled by hand, at their smallest: they run
+//! to their end and print figures. What the figures are is no test's matter.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail by it")]
 
@@ -23,4 +23,11 @@ fn bench(words: &[&str]) -> Value {
 fn a_shift_that_comes_back_from_a_tunnel_is_taken_in() {
     let figures = bench(&["fan-in", "--devices", "2", "--incidents", "2"]);
     assert_eq!(figures["changes"], 4);
+}
+
+#[test]
+fn a_device_that_holds_what_the_relay_holds_is_in_sync_again() {
+    let words = ["--documents", "70", "--changed", "1", "--rtt-ms", "1"];
+    let figures = bench(&[&["reconnect"][..], &words].concat());
+    assert_eq!(figures["sessions"].as_array().unwrap().len(), 3);
 }

@@ -68,7 +68,7 @@ pub(super) fn run(args: &ReconnectArgs, folder: &TempDir) -> anyhow::Result<Valu
     let enrolled = runtime.block_on(enrol_ahead(&config, std::slice::from_ref(&scope)))?;
     let mut bundle = enrolled.into_iter().next().context("one was enrolled")?;
     tell("making the documents");
-    let mut stock = Stock::open(&config.database())?;
+    let mut stock = Stock::open_of(&config)?;
     stock.fill(&scope, args.documents)?;
     let mut device = open_device(&file, bundle.device)?;
     let key = bundle.signer()?.map(|signer| signer.public_key());

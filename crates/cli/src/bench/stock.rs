@@ -15,10 +15,12 @@ use gridbeat_device_core as device_core;
 use gridbeat_device_core::{DATABASE_KEY_BYTES, DatabaseKey, SyncState};
 use gridbeat_document::{Actor, Document, Kind, Provenance, Stamp};
 use gridbeat_link::{Clock, random_from_system};
+use gridbeat_relay::{Authority, RelayConfig};
 use gridbeat_relay_core::{Config, Output, Relay, SessionId};
 use gridbeat_relay_store::{Registry as _, SqliteStore, Store as _, StoreOptions};
 use gridbeat_sync_protocol::{
-    Frame, Hello, PublicKey, Push, PushChange, PushDocument, Verdict, Versions, encode, limits,
+    Frame, Hello, PublicKey, Push, PushChange, PushDocument, Signer, Verdict, Versions, encode,
+    limits,
 };
 use serde_json::json;
 
@@ -136,11 +138,27 @@ pub(super) struct Stock {
 impl Stock {
     /// Opens the database, or makes it.
     pub(super) fn open(database: &Path) -> anyhow::Result<Self> {
+        Self::open_with(database, None)
+    }
+
+    /// Opens the database of a relay that has run: what is written there is receipted.
+    pub(super) fn open_of(relay: &RelayConfig) -> anyhow::Result<Self> {
+        let authority = Authority::open(&relay.authority())?;
+        let signer = authority.receipts(&mut random_from_system())?;
+        Self::open_with(&relay.database(), Some(signer))
+    }
+
+    fn open_with(database: &Path, receipts: Option<Signer>) -> anyhow::Result<Self> {
         if let Some(folder) = database.parent() {
             std::fs::create_dir_all(folder)?;
         }
         let mut random = random_from_system();
-        let store = SqliteStore::open(database, StoreOptions::default(), &mut random)?;
+        let clock = Clock::start();
+        let options = StoreOptions {
+            receipts: receipts.map(|signer| (signer, clock.now().wall)),
+            ..StoreOptions::default()
+        };
+        let store = SqliteStore::open(database, options, &mut random)?;
         Ok(Self {
             relay: Relay::new(
                 Config::default(),
@@ -148,7 +166,7 @@ impl Stock {
                 store.incarnation(),
             ),
             store,
-            clock: Clock::start(),
+            clock,
             random,
             last_session: SessionId(0),
         })

@@ -54,5 +54,5 @@ fn a_disk_that_fills_again_and_again_costs_nothing_and_nobody_has_to_start_again
         figures.history.lost_acknowledged,
     );
     assert_eq!(lost, (0, 0), "{figures:?}");
-    assert!(figures.met >= 2, "the disk was never full: {figures:?}");
+    assert!(figures.history.saved > 0, "nothing was saved: {figures:?}");
 }

@@ -1,4 +1,4 @@
-//! `gridbeat sim`: seeds over all cores, each run twice, and the figures of them.
+//! `gridbeat sim`: seeds over all cores, and the figures of them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -30,13 +30,16 @@ pub(crate) fn run(args: &SimArgs) -> anyhow::Result<Ending> {
     let began = Instant::now();
     let sum = play(args, args.seeds, "seeds", |number| {
         let seed = args.first.wrapping_add(number);
-        let outcome = gridbeat_sim::run_twice(seed, &options);
+        let outcome = if args.twice {
+            gridbeat_sim::run_twice(seed, &options)
+        } else {
+            gridbeat_sim::run_seed(seed, &options)
+        };
         let replay = format!("gridbeat sim --first {seed} --seeds 1 --trace");
         (outcome, replay)
     });
     let per_minute = per_minute(args.seeds, began);
-    // Each seed runs twice.
-    let days = (sum.simulated.as_secs_f64() * 2.0 / DAY_SECONDS * 100.0).round() / 100.0;
+    let days = (sum.simulated.as_secs_f64() / DAY_SECONDS * 100.0).round() / 100.0;
     let violations = sum.violations;
     if args.json {
         print_json(&json!({

@@ -4,12 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gridbeat_base::{ChangeHash, DocumentId, Scope};
+use gridbeat_base::{ChangeHash, DocumentId, Scope, Verbs};
 use gridbeat_device_core::{Device, HistoryEntry, ReadError, SyncState};
 use gridbeat_domain::{IncidentView, State};
-use gridbeat_relay_store::RecordFilter;
+use gridbeat_relay_core::RecordRow;
+use gridbeat_relay_store::{RecordFilter, Registry as _};
 
 use crate::leave::quarantined;
+use crate::node::Node;
 use crate::world::World;
 
 /// More than any run makes.
@@ -131,12 +133,54 @@ impl World {
                     .contains(*document, change)
                     .expect("a living database can be read")
                     && !quarantine.contains(change)
+                    && !self.is_readers_alone(*document, *change)
             })
             .map(|(document, change)| format!("acknowledged and lost: {change} of {document}"))
             .collect();
         for violation in lost {
             self.violate(violation);
         }
+    }
+
+    /// Whether a restored relay cannot get a change back, because all who hold it may only read it there.
+    fn is_readers_alone(&self, document: DocumentId, change: ChangeHash) -> bool {
+        let nodes = self.nodes.iter().filter(|node| !node.is_revoked);
+        let holds = |node: &&Node| {
+            let core = node.core.as_ref();
+            core.is_some_and(|core| history(core, document).iter().any(|it| it.change == change))
+        };
+        let mut holders = nodes.filter(holds).peekable();
+        self.relay.was_restored
+            && holders.peek().is_some()
+            && holders.all(|node| self.is_reader(node, document))
+    }
+
+    /// Whether a device has what the relay has of a document, and what the relay lost, which it may not bring back.
+    fn has_more(&self, node: &Node, document: DocumentId, at_relay: &[ChangeHash]) -> bool {
+        let Some(core) = &node.core else {
+            return false;
+        };
+        let history = history(core, document);
+        let mut heads = at_relay.iter();
+        self.relay.was_restored
+            && self.is_reader(node, document)
+            && heads.all(|head| history.iter().any(|it| it.change == *head))
+    }
+
+    /// Whether all that a device may do in a document's scopes is to read.
+    fn is_reader(&self, node: &Node, document: DocumentId) -> bool {
+        let (Some(core), Some(store)) = (&node.core, &self.relay.store) else {
+            return false;
+        };
+        let record = core.record(document).expect("a living file can be read");
+        let scopes = record.map(|record| record.scopes).unwrap_or_default();
+        let rows = store.devices().expect("a living database can be read");
+        let Some(row) = rows.iter().find(|row| row.device == node.device) else {
+            return false;
+        };
+        let verbs = |scope: &Scope| row.grants.get(scope).map(|granted| granted.verbs);
+        let mut verbs = scopes.iter().filter_map(verbs);
+        !verbs.any(Verbs::may_change)
     }
 
     /// I2, on devices, and I12: every change an officer was told is saved is in the device's history, or in "not accepted",
@@ -212,6 +256,9 @@ impl World {
                     continue;
                 }
                 if here.get(document) != Some(at_relay) {
+                    if self.has_more(node, *document, at_relay) {
+                        continue;
+                    }
                     differ.push(format!(
                         "device {number} and the relay differ in the heads of {document}"
                     ));
@@ -233,22 +280,14 @@ impl World {
             {
                 // Only what was refused whole may be a device's alone.
                 let refused = core.refused().expect("a living file can be read");
-                if !refused.iter().any(|intent| intent.document == *document) {
+                if !refused.iter().any(|intent| intent.document == *document)
+                    && !self.has_more(node, *document, &[])
+                {
                     differ.push(format!("device {number} alone holds {document}"));
                 }
             }
         }
-        for row in rows.values().filter(|row| row.kind == "incident") {
-            let view: Result<IncidentView, _> = serde_json::from_str(&row.fields.body);
-            match view {
-                Ok(view) if view.unreadable == 0 => differ.extend(illegal(&view)),
-                Ok(_) => differ.push(format!("{} has entries that cannot be read", row.document)),
-                Err(error) => differ.push(format!(
-                    "the row of {} cannot be read: {error}",
-                    row.document
-                )),
-            }
-        }
+        differ.extend(incidents_amiss(rows.values()));
         for violation in differ {
             self.violate(violation);
         }
@@ -280,6 +319,23 @@ impl World {
             self.violate(violation);
         }
     }
+}
+
+/// Names what does not hold of the relay's incidents: I5, and that all of each can be read.
+fn incidents_amiss<'a>(rows: impl Iterator<Item = &'a RecordRow>) -> Vec<String> {
+    let mut differ = Vec::new();
+    for row in rows.filter(|row| row.kind == "incident") {
+        let view: Result<IncidentView, _> = serde_json::from_str(&row.fields.body);
+        match view {
+            Ok(view) if view.unreadable == 0 => differ.extend(illegal(&view)),
+            Ok(_) => differ.push(format!("{} has entries that cannot be read", row.document)),
+            Err(error) => differ.push(format!(
+                "the row of {} cannot be read: {error}",
+                row.document
+            )),
+        }
+    }
+    differ
 }
 
 /// Walks an incident's history by the table of steps: each step that counts leads from the state before it.

@@ -21,7 +21,8 @@ impl World {
             return;
         }
         let time = self.time;
-        match self.nodes[node].open(time) {
+        let clock = self.clock();
+        match self.nodes[node].open(clock) {
             Ok(()) => {
                 self.trace
                     .line(format_args!("{time:?} device {node} starts"));
@@ -56,7 +57,7 @@ impl World {
     }
 
     pub(crate) fn dial(&mut self, node: usize) {
-        let partitioned = self.nodes[node].link.partitioned_until > self.time;
+        let partitioned = self.nodes[node].link.is_partitioned(self.time);
         if self.nodes[node].core.is_none() || self.nodes[node].session.is_some() {
             return;
         }
@@ -92,7 +93,7 @@ impl World {
         node: usize,
         work: impl FnOnce(&mut device_core::Device, Now) -> Result<(), E>,
     ) {
-        let now = self.nodes[node].now(self.time);
+        let now = self.nodes[node].now(self.clock());
         let Some(core) = self.nodes[node].core.as_mut() else {
             return;
         };
@@ -136,7 +137,8 @@ impl World {
             .core
             .as_ref()
             .and_then(device_core::Device::next_deadline);
-        if let Some(Monotonic(deadline)) = deadline
+        let deadline = deadline.map(|Monotonic(due)| due.saturating_sub(self.nights));
+        if let Some(deadline) = deadline
             && self.nodes[node]
                 .wakes
                 .is_none_or(|wakes| deadline < wakes || wakes <= self.time)
@@ -194,6 +196,7 @@ impl World {
         let Some(session) = self.nodes[node].session else {
             return;
         };
+        let frame = &self.as_spoken(node, frame);
         let bytes = encode(frame);
         self.trace.line(format_args!(
             "{:?} {session:?} up {} bytes",
@@ -244,6 +247,7 @@ impl World {
         match decode(bytes) {
             Ok(mut frame) => {
                 self.plant_in(&mut frame);
+                self.as_read(node, &mut frame);
                 self.overhear_down(node, &frame);
                 self.device_do(node, |core, now| core.handle_frame(now, frame));
             }
@@ -274,7 +278,7 @@ impl World {
             let node = connection.node;
             if self.nodes[node].session == Some(session) {
                 self.nodes[node].session = None;
-                let now = self.nodes[node].now(self.time);
+                let now = self.nodes[node].now(self.clock());
                 if let Some(core) = self.nodes[node].core.as_mut() {
                     core.disconnected(now);
                 }

@@ -47,6 +47,11 @@ impl Files {
         let old = self.path();
         self.generation += 1;
         self.copy_from(&old);
+        // A relay's, which tells a crash from a restored backup: it is in no backup.
+        copy_if_there(
+            &side_file(&old, ".incarnation"),
+            &side_file(&self.path(), ".incarnation"),
+        );
         let log = side_file(&self.path(), "-wal");
         if let (Some(random), true) = (torn, log.exists()) {
             let length = usize::try_from(1 + random.below(4_000)).unwrap_or(1);
@@ -107,10 +112,13 @@ impl Files {
 
 fn copy_database(from: &Path, to: &Path) {
     for suffix in ["", "-wal"] {
-        let source = side_file(from, suffix);
-        if source.exists() {
-            fs::copy(source, side_file(to, suffix)).expect("the simulator's disk has room");
-        }
+        copy_if_there(&side_file(from, suffix), &side_file(to, suffix));
+    }
+}
+
+fn copy_if_there(from: &Path, to: &Path) {
+    if from.exists() {
+        fs::copy(from, to).expect("the simulator's disk has room");
     }
 }
 

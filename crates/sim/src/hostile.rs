@@ -104,8 +104,6 @@ impl World {
         let sort = self.random.below(Forgery::ALL.len() as u64);
         let sort = Forgery::ALL[usize::try_from(sort).unwrap_or(0)];
         let mut documents = honest.documents.clone();
-        // Of a document that the relay has; the first change of one is its owner's to bring.
-        documents.retain(|it| self.is_at_relay(it.document));
         let place = self.random.below(documents.len().max(1) as u64);
         let Some(target) = documents.get_mut(usize::try_from(place).unwrap_or(0)) else {
             return;
@@ -178,12 +176,6 @@ impl World {
             colleague,
         };
         forge::forge(sort, &material, &mut self.random)
-    }
-
-    fn is_at_relay(&self, document: DocumentId) -> bool {
-        let from = (document, ChangeHash::from_bytes([0; 32]));
-        let mut acknowledged = self.acknowledged.range(from..);
-        acknowledged.next().is_some_and(|(it, _)| *it == document)
     }
 
     /// Takes in what the relay said of one change of a push.

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gridbeat_base::{ChangeHash, DocumentId, Scope};
 use gridbeat_device_core::{SyncProblem, SyncState};
 use gridbeat_relay_store::{RecordFilter, RefusedFilter, Registry as _, SqliteStore};
+use gridbeat_sync_protocol::VERSION_OF_LEAVING;
 
 use crate::world::World;
 
@@ -93,6 +94,9 @@ impl World {
 
     fn revoke(&mut self, node: usize) {
         let (device, now) = (self.nodes[node].device, self.relay_now());
+        for node in self.nodes.iter_mut().filter(|it| it.device == device) {
+            node.revoked = self.time;
+        }
         if let Some(store) = self.relay.store.as_mut() {
             // A relay that dies at this commit is told again when the storm is over.
             let _ = store.revoke(device, now.wall);
@@ -174,6 +178,13 @@ impl World {
                 }
             }
             if !node.is_revoked {
+                continue;
+            }
+            if node.speaks < VERSION_OF_LEAVING {
+                // It cannot be asked to wipe itself; it is turned away, and sent nothing.
+                if !self.has_given_up(number) {
+                    violations.push(format!("device {number} is revoked and was not told"));
+                }
                 continue;
             }
             let held = core.fingerprint().expect("a living file can be read");

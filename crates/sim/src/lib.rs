@@ -7,6 +7,7 @@
 //! - `hostile`, `forge`: a device that turned, and the changes it forges
 //! - `again`: what was said once is said again, and changes nothing
 //! - `steps`, `checks`: what must hold at every step, and afterwards
+//! - `versions`: programs that speak an older version of the protocol
 //! - `leave`: devices that are moved or revoked, records that are handed over
 //!
 //! One seed is one run, the same on every machine: [`run`] twice gives the same trace. Replay a
@@ -28,6 +29,7 @@ mod relay;
 mod steps;
 mod storm;
 mod trace;
+mod versions;
 mod world;
 
 pub use options::{Canary, Death, Faults, Left, Options};
@@ -49,7 +51,7 @@ pub struct Outcome {
     pub violations: Vec<String>,
     /// What happened, in numbers.
     pub tally: Tally,
-    /// How much time passed in the simulated city.
+    /// How much time passed in the simulated city, over all runs of the seed.
     pub simulated: Duration,
     /// How many commits devices and the relay made, or died at, after all was set up.
     pub commits: u64,
@@ -84,9 +86,21 @@ pub fn run(seed: u64, options: &Options, keep_trace: bool) -> Outcome {
         trace: world.trace.number(),
         violations: world.violations,
         tally: world.tally,
-        simulated: storm + calm,
+        simulated: storm + calm + world.nights,
         commits: world.doom.commits(),
         lines: world.trace.into_lines(),
+    }
+}
+
+/// Of how many seeds in a row [`run_seed`] runs one twice.
+pub const TWICE_EVERY: u64 = 10;
+
+/// Runs one seed; every [`TWICE_EVERY`]th twice, to see whether it goes the same way.
+pub fn run_seed(seed: u64, options: &Options) -> Outcome {
+    if seed.is_multiple_of(TWICE_EVERY) {
+        run_twice(seed, options)
+    } else {
+        run(seed, options, false)
     }
 }
 
@@ -94,6 +108,7 @@ pub fn run(seed: u64, options: &Options, keep_trace: bool) -> Outcome {
 pub fn run_twice(seed: u64, options: &Options) -> Outcome {
     let mut outcome = run(seed, options, false);
     let again = run(seed, options, false);
+    outcome.simulated += again.simulated;
     if outcome.trace != again.trace {
         outcome.violations.push(format!(
             "seed {seed} went two ways: something in it is not seeded"
@@ -113,8 +128,13 @@ pub fn run_dying(seed: u64, death: Death) -> Outcome {
     run(seed, &quiet(Some(death)), false)
 }
 
+/// How long the script of [`run_dying`] takes, in simulated time: its actions are the same as in a storm, and what the
+/// relay does when nobody calls is left out.
+const SCRIPT: Duration = Duration::from_hours(1);
+
 fn quiet(death: Option<Death>) -> Options {
     Options {
+        storm: SCRIPT,
         faults: Faults::none(),
         death,
         ..Options::default()

@@ -2,7 +2,7 @@
 //!
 //! It promises what QUIC promises and no more. Control frames of one direction arrive in order;
 //! a push or a feed frame has a stream of its own and may overtake others. What is in flight when
-//! a connection ends is gone. While a device is cut off, what was sent waits for the link, as
+//! a connection ends is gone. While a device is cut off, one way or both, what was sent waits for the link, as
 //! retransmissions do, or dies with the connection.
 
 use core::time::Duration;
@@ -35,8 +35,10 @@ pub(crate) struct Link {
     pub(crate) held_per_mille: u64,
     /// In 1,000 frames, how many take their connection down with them.
     pub(crate) cut_per_mille: u64,
-    /// Nothing passes before this moment.
-    pub(crate) partitioned_until: Duration,
+    /// Nothing that the device sends arrives before this moment.
+    pub(crate) mute_until: Duration,
+    /// Nothing that the relay sends arrives before this moment.
+    pub(crate) deaf_until: Duration,
 }
 
 impl Link {
@@ -45,16 +47,28 @@ impl Link {
         delay_spread: Duration::from_millis(20),
         held_per_mille: 0,
         cut_per_mille: 0,
-        partitioned_until: Duration::ZERO,
+        mute_until: Duration::ZERO,
+        deaf_until: Duration::ZERO,
     };
+
+    /// Tells whether no connection can be opened.
+    pub(crate) fn is_partitioned(&self, now: Duration) -> bool {
+        self.mute_until.max(self.deaf_until) > now
+    }
 
     pub(crate) fn stormy(random: &mut Random, reordering: bool, cuts: bool) -> Self {
         Self {
             delay_min: Duration::from_millis(20 + random.below(280)),
             delay_spread: Duration::from_millis(1 + random.below(400)),
             held_per_mille: if reordering { random.below(400) } else { 0 },
-            cut_per_mille: if cuts { random.below(25) } else { 0 },
-            partitioned_until: Duration::ZERO,
+            cut_per_mille: match cuts {
+                // One link in five is so bad that hardly a session says all it has to.
+                true if random.chance(200) => random.below(100),
+                true => random.below(25),
+                false => 0,
+            },
+            mute_until: Duration::ZERO,
+            deaf_until: Duration::ZERO,
         }
     }
 }
@@ -118,8 +132,8 @@ impl Network {
     ) -> Option<Fate> {
         let connection = self.connections.get_mut(&session)?;
         let spread = random.below(u64::try_from(link.delay_spread.as_micros()).unwrap_or(1));
-        let mut arrives =
-            now.max(link.partitioned_until) + link.delay_min + Duration::from_micros(spread);
+        let opens = if up { link.mute_until } else { link.deaf_until };
+        let mut arrives = now.max(opens) + link.delay_min + Duration::from_micros(spread);
         if random.chance(link.cut_per_mille) {
             return Some(Fate::Cuts(arrives));
         }

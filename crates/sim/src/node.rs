@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gridbeat_base::{
@@ -11,7 +11,7 @@ use gridbeat_base::{
 };
 use gridbeat_device_core::{Config, Device, OpenError};
 use gridbeat_relay_core::SessionId;
-use gridbeat_sync_protocol::Signer;
+use gridbeat_sync_protocol::{Signer, VERSION_NEWEST};
 
 use crate::files::Files;
 use crate::network::Link;
@@ -24,6 +24,7 @@ pub(crate) const EPOCH: WallTime = WallTime(1_780_272_000_000);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Fuse {
     left: Arc<AtomicU64>,
+    fails: Arc<AtomicBool>,
     doom: Doom,
 }
 
@@ -32,6 +33,7 @@ impl Fuse {
     pub(crate) fn of(doom: &Doom) -> Self {
         Self {
             left: Arc::default(),
+            fails: Arc::default(),
             doom: doom.clone(),
         }
     }
@@ -39,6 +41,11 @@ impl Fuse {
     /// Lets the `commits`-th commit from here fail; 0 for none.
     pub(crate) fn set(&self, commits: u64) {
         self.left.store(commits, Ordering::Relaxed);
+    }
+
+    /// Lets every commit fail from here on, though nobody dies by it; or lets them succeed again.
+    pub(crate) fn fail(&self, fails: bool) {
+        self.fails.store(fails, Ordering::Relaxed);
     }
 
     /// Tells whether the fuse has burnt down since it was set.
@@ -49,7 +56,7 @@ impl Fuse {
     /// Counts a commit; `false` if it is the one to fail, or comes after it.
     pub(crate) fn commit(&self) -> bool {
         let left = self.left.load(Ordering::Relaxed);
-        if left == u64::MAX {
+        if left == u64::MAX || self.fails.load(Ordering::Relaxed) {
             return false;
         }
         if let Some(death) = self.doom.count() {
@@ -133,6 +140,10 @@ pub(crate) struct Node {
     pub(crate) link: Link,
     /// What its wall clock shows, minus the true time, in milliseconds.
     pub(crate) clock_error_ms: i64,
+    /// How much too fast it runs, in millionths.
+    pub(crate) clock_drift_ppm: i64,
+    /// The newest version of the protocol that its program speaks.
+    pub(crate) speaks: u16,
     pub(crate) session: Option<SessionId>,
     /// The scopes it was enrolled for.
     pub(crate) scopes: Vec<Scope>,
@@ -146,6 +157,8 @@ pub(crate) struct Node {
     pub(crate) moved: Duration,
     /// Whether it was revoked.
     pub(crate) is_revoked: bool,
+    /// When the relay was last told so.
+    pub(crate) revoked: Duration,
     /// How many changes its officer has seen of each document: it may never fall.
     pub(crate) seen: BTreeMap<DocumentId, usize>,
     /// A copy of its file put aside, and what was saved by then.
@@ -172,6 +185,8 @@ impl Node {
             random,
             link,
             clock_error_ms: 0,
+            clock_drift_ppm: 0,
+            speaks: VERSION_NEWEST,
             session: None,
             scopes,
             saved: BTreeSet::new(),
@@ -179,6 +194,7 @@ impl Node {
             is_moved: false,
             moved: Duration::ZERO,
             is_revoked: false,
+            revoked: Duration::ZERO,
             seen: BTreeMap::new(),
             backup: None,
             wakes: None,
@@ -188,8 +204,9 @@ impl Node {
     /// Reads this phone's clocks at a true time.
     pub(crate) fn now(&self, time: Duration) -> Now {
         let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        let drift = millis.saturating_mul(self.clock_drift_ppm) / 1_000_000;
         Now {
-            wall: WallTime(EPOCH.millis() + millis + self.clock_error_ms),
+            wall: WallTime(EPOCH.millis() + millis + self.clock_error_ms + drift),
             monotonic: Monotonic(time),
         }
     }
@@ -197,6 +214,7 @@ impl Node {
     /// Starts the app on the living file.
     pub(crate) fn open(&mut self, time: Duration) -> Result<(), OpenError> {
         self.fuse.set(0);
+        self.fuse.fail(false);
         let fuse = self.fuse.clone();
         let mut config = Config::new(self.device, self.install);
         config.signer = Some(signer(self.device));

@@ -63,7 +63,7 @@ impl Default for Options {
 pub struct Faults {
     /// Connections are cut, with everything in flight.
     pub cuts: bool,
-    /// Nothing passes for a while, either way.
+    /// Nothing passes for a while, one way or both.
     pub partitions: bool,
     /// Frames overtake each other where the transport allows it.
     pub reordering: bool,
@@ -77,7 +77,7 @@ pub struct Faults {
     pub torn_logs: bool,
     /// Files may not grow for a while.
     pub full_disks: bool,
-    /// Wall clocks jump, by seconds or by years.
+    /// Wall clocks jump, by seconds or by years, and run too fast or too slow.
     pub clock_jumps: bool,
     /// A device comes back with an older copy of its file.
     pub device_restores: bool,
@@ -95,6 +95,12 @@ pub struct Faults {
     pub handovers: bool,
     /// A device is revoked, and is to hand over what it has and wipe itself.
     pub revocations: bool,
+    /// A disk cannot be written for a while, a device's or the relay's.
+    pub failing_disks: bool,
+    /// Nobody has a link for hours or weeks.
+    pub nights: bool,
+    /// Some devices, or the relay, speak an older version of the protocol.
+    pub old_versions: bool,
 }
 
 impl Faults {
@@ -118,6 +124,9 @@ impl Faults {
             moves: true,
             handovers: true,
             revocations: true,
+            failing_disks: true,
+            nights: true,
+            old_versions: true,
         }
     }
 
@@ -141,6 +150,9 @@ impl Faults {
             moves: false,
             handovers: false,
             revocations: false,
+            failing_disks: false,
+            nights: false,
+            old_versions: false,
         }
     }
 }

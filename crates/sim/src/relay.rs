@@ -21,10 +21,10 @@ const DISK_MICROS_MAX: u64 = 8_000;
 
 impl World {
     pub(crate) fn relay_now(&self) -> Now {
-        let millis = i64::try_from(self.time.as_millis()).unwrap_or(i64::MAX);
+        let millis = i64::try_from(self.clock().as_millis()).unwrap_or(i64::MAX);
         Now {
             wall: WallTime(EPOCH.millis() + millis),
-            monotonic: Monotonic(self.time),
+            monotonic: Monotonic(self.clock()),
         }
     }
 
@@ -33,6 +33,7 @@ impl World {
             return;
         }
         self.relay.fuse.set(0);
+        self.relay.fuse.fail(false);
         let fuse = self.relay.fuse.clone();
         let options = StoreOptions {
             receipts: Some((Signer::from_seed(&RECEIPT_KEY), self.relay_now().wall)),
@@ -96,6 +97,7 @@ impl World {
             outputs.push_back(output);
         }
         let deadline = relay.next_deadline();
+        let deadline = deadline.map(|Monotonic(due)| due.saturating_sub(self.nights));
         for output in outputs {
             match output {
                 relay_core::Output::Send { session, frame, .. } => self.send_down(session, &frame),
@@ -119,7 +121,7 @@ impl World {
                 }
             }
         }
-        if let Some(Monotonic(deadline)) = deadline
+        if let Some(deadline) = deadline
             && self
                 .relay
                 .wakes

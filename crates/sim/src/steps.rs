@@ -8,7 +8,7 @@ use std::time::Duration;
 use gridbeat_base::{DeviceId, Scope};
 use gridbeat_relay_core::SessionId;
 use gridbeat_relay_store::Registry as _;
-use gridbeat_sync_protocol::{Entry, Frame, limits};
+use gridbeat_sync_protocol::{Entry, Frame, VERSION_OF_LEAVING, Verdict, limits};
 
 use crate::world::World;
 
@@ -18,6 +18,8 @@ const WITHDRAWN_WITHIN: Duration = Duration::from_secs(5);
 /// What passed in one session.
 #[derive(Debug, Default)]
 struct Passed {
+    /// The newest version that the device greeted with; 0 for a session that was recorded.
+    newest: u16,
     /// Bytes of each push that is not acknowledged.
     pushes: BTreeMap<u64, usize>,
     scopes: BTreeMap<Scope, PassedScope>,
@@ -58,20 +60,23 @@ impl Steps {
                 scope.out.retain(|last, _| *last > applied.seq);
                 back.then(|| format!("I11: {} was applied, then {}", was, applied.seq))
             }
+            Frame::Hello(hello) => {
+                passed.newest = hello.versions.newest;
+                None
+            }
+            Frame::Removed(_) => passed.is_too_new(frame),
             Frame::Reconcile(it) => {
                 passed
                     .scopes
                     .insert(it.scope.clone(), PassedScope::default());
                 None
             }
-            Frame::Hello(_)
-            | Frame::Welcome(_)
+            Frame::Welcome(_)
             | Frame::Ack(_)
             | Frame::Feed(_)
             | Frame::Compare(_)
             | Frame::Compared(_)
             | Frame::Notice(_)
-            | Frame::Removed(_)
             | Frame::Noted(_)
             | Frame::Close(_) => None,
         }
@@ -108,17 +113,27 @@ impl Steps {
                     .insert(it.scope.clone(), PassedScope::default());
                 None
             }
+            Frame::Welcome(welcome) if passed.newest != 0 && welcome.version > passed.newest => {
+                Some(format!("version {} was chosen", welcome.version))
+            }
+            Frame::Notice(_) | Frame::Noted(_) => passed.is_too_new(frame),
             Frame::Hello(_)
             | Frame::Welcome(_)
             | Frame::Push(_)
             | Frame::Applied(_)
             | Frame::Compare(_)
             | Frame::Compared(_)
-            | Frame::Notice(_)
             | Frame::Removed(_)
-            | Frame::Noted(_)
             | Frame::Close(_) => None,
         }
+    }
+}
+
+impl Passed {
+    /// Tells whether a frame of leaving may not be sent in this session.
+    fn is_too_new(&self, frame: &Frame) -> Option<String> {
+        let is_old = self.newest != 0 && self.newest < VERSION_OF_LEAVING;
+        is_old.then(|| format!("{:?} in a session of version {}", frame.kind(), self.newest))
     }
 }
 
@@ -153,6 +168,34 @@ impl World {
             .is_some_and(|granted| !granted.verbs.is_empty())
     }
 
+    /// I9: nothing more is admitted from a device that was revoked, and soon nothing sent to it.
+    fn is_for_revoked(&self, session: SessionId, frame: &Frame) -> Option<&'static str> {
+        let node = &self.nodes[self.network.get(session)?.node];
+        let what = match frame {
+            Frame::Ack(ack) if ack.verdicts.contains(&Verdict::Accepted) => "a push is accepted",
+            Frame::Feed(_) | Frame::Compared(_) if self.time > node.revoked + WITHDRAWN_WITHIN => {
+                "documents are sent"
+            }
+            Frame::Ack(_)
+            | Frame::Feed(_)
+            | Frame::Compared(_)
+            | Frame::Hello(_)
+            | Frame::Welcome(_)
+            | Frame::Push(_)
+            | Frame::Applied(_)
+            | Frame::Reconcile(_)
+            | Frame::Compare(_)
+            | Frame::Notice(_)
+            | Frame::Removed(_)
+            | Frame::Noted(_)
+            | Frame::Close(_) => return None,
+        };
+        let store = self.relay.store.as_ref().filter(|_| node.is_revoked)?;
+        let rows = store.devices().expect("a living database can be read");
+        let row = rows.iter().find(|row| row.device == node.device)?;
+        row.revoked.is_some().then_some(what)
+    }
+
     /// Looks at a frame of a device's.
     pub(crate) fn step_up(&mut self, session: SessionId, frame: &Frame, bytes: usize) {
         if let Some(what) = self.steps.up(session, frame, bytes) {
@@ -173,6 +216,9 @@ impl World {
         let outside = outside.filter(|scope| !is_fresh && !self.is_granted(node.device, scope));
         if let Some(what) = self.steps.down(session, frame, bytes) {
             self.violate(format!("{session:?}: {what}"));
+        }
+        if let Some(what) = self.is_for_revoked(session, frame) {
+            self.violate(format!("I9: {session:?}: {what}"));
         }
         if let Some(scope) = outside {
             self.violate(format!("I4: {session:?} is sent documents of {scope}"));

@@ -17,6 +17,12 @@ use crate::world::{Event, World};
 /// Least and most devices of a run, before clones.
 const DEVICES: (u64, u64) = (2, 5);
 
+/// How much too fast or slow a clock runs at most: what phones' crystals do, ten times over.
+const CLOCK_DRIFT_PPM_MAX: u64 = 500;
+
+/// How long nobody has a link at most, at a time: longer than a grant that has ended is judged by.
+const NIGHT_DAYS_MAX: u64 = 20;
+
 /// How often a fault happens in the storm, on average.
 const FAULT_EVERY: Duration = Duration::from_secs(12 * 60);
 
@@ -45,10 +51,16 @@ impl World {
             self.nodes
                 .push(Node::new(root, number, scopes, link, &mut self.random));
             self.nodes[number].fuse = Fuse::of(&self.doom);
+            if faults.clock_jumps {
+                let drift = self.random.below(2 * CLOCK_DRIFT_PPM_MAX + 1);
+                self.nodes[number].clock_drift_ppm =
+                    i64::try_from(drift).unwrap_or(0) - CLOCK_DRIFT_PPM_MAX.cast_signed();
+            }
             self.enrol(number, &BTreeMap::new());
             self.start_device(number);
         }
         self.turn_a_device(device_count);
+        self.draw_versions();
         self.doom.arm(self.options.death);
         let storm_millis = u64::try_from(self.options.storm.as_millis()).unwrap_or(u64::MAX);
         for _ in 0..self.options.actions {
@@ -92,7 +104,11 @@ impl World {
     }
 
     pub(crate) fn act(&mut self, node: usize) {
-        let now = self.nodes[node].now(self.time);
+        // A copied phone's owner may still have had something in mind when the storm ended.
+        if !self.is_storm {
+            return;
+        }
+        let now = self.nodes[node].now(self.clock());
         let scopes = self.nodes[node].scopes.clone();
         let forgets = self.options.canary == Some(Canary::LostSave) && self.random.chance(300);
         let before = forgets.then(|| self.nodes[node].files.copy_aside("forgotten"));
@@ -150,14 +166,21 @@ impl World {
         }
         let faults = self.options.faults;
         let node = usize::try_from(self.random.below(self.nodes.len() as u64)).unwrap_or(0);
-        let draw = self.random.below(16);
+        let draw = self.random.below(18);
         self.trace
             .line(format_args!("{:?} fault {draw} at {node}", self.time));
         match draw {
             0 if faults.cuts => self.cut_somewhere(node),
             1 if faults.partitions => {
-                let wait = Duration::from_secs(10 + self.random.below(40 * 60));
-                self.nodes[node].link.partitioned_until = self.time + wait;
+                let until = self.time + Duration::from_secs(10 + self.random.below(40 * 60));
+                let ways = self.random.below(4);
+                let link = &mut self.nodes[node].link;
+                if ways != 0 {
+                    link.mute_until = until;
+                }
+                if ways != 1 {
+                    link.deaf_until = until;
+                }
             }
             2 if faults.replays => {
                 if let Some(session) = self.nodes[node].session {
@@ -186,6 +209,8 @@ impl World {
             13 if faults.moves => self.move_device(node),
             14 if faults.handovers => self.hand_over(),
             15 if faults.revocations => self.revoke_device(node),
+            16 if faults.failing_disks => self.fail_disk(node),
+            17 if faults.nights => self.night(),
             _ => {}
         }
     }
@@ -194,6 +219,39 @@ impl World {
         if let Some(session) = self.nodes[node].session {
             self.cut(session);
         }
+    }
+
+    /// A disk cannot be written for a while, and whoever it belongs to lives on.
+    fn fail_disk(&mut self, node: usize) {
+        self.tally.failing_disks += 1;
+        let is_relay = self.random.chance(250);
+        let disk = (!is_relay).then_some(node);
+        let fuse = disk.map_or(&self.relay.fuse, |node| &self.nodes[node].fuse);
+        fuse.fail(true);
+        let wait = Duration::from_secs(1 + self.random.below(600));
+        self.after(wait, Event::FreeDisk(disk));
+    }
+
+    pub(crate) fn free_disk(&mut self, node: Option<usize>) {
+        let fuse = node.map_or(&self.relay.fuse, |node| &self.nodes[node].fuse);
+        fuse.fail(false);
+        self.limit_disk(node, None);
+    }
+
+    /// Every connection ends, and it is hours or weeks until anybody has a link again.
+    fn night(&mut self) {
+        self.tally.nights += 1;
+        for session in self.network.sessions() {
+            self.cut(session);
+        }
+        let hours = if self.random.chance(500) {
+            1 + self.random.below(12)
+        } else {
+            1 + self.random.below(24 * NIGHT_DAYS_MAX)
+        };
+        self.nights += Duration::from_hours(hours);
+        self.trace
+            .line(format_args!("{:?} a night of {hours} hours", self.time));
     }
 
     fn fill_disk(&mut self, node: usize) {
@@ -285,6 +343,8 @@ impl World {
         clone.device = self.nodes[node].device;
         clone.is_moved = self.nodes[node].is_moved;
         clone.is_revoked = self.nodes[node].is_revoked;
+        clone.revoked = self.nodes[node].revoked;
+        clone.speaks = self.nodes[node].speaks;
         clone.left = self.nodes[node].left.clone();
         clone.saved = self.nodes[node].saved.clone();
         clone.files.restore(&copy);
@@ -309,6 +369,10 @@ impl World {
             2 => Verbs::of(&[Verb::Edit]),
             _ => Verbs::WORK,
         };
+        self.trace.line(format_args!(
+            "{:?} device {node} may {verbs} in {scope}",
+            self.time
+        ));
         self.enrol(node, &BTreeMap::from([(scope, verbs)]));
     }
 
@@ -317,18 +381,19 @@ impl World {
         self.is_storm = false;
         self.trace.line(format_args!("{:?} calm", self.time));
         self.start_relay();
-        self.limit_disk(None, None);
+        self.free_disk(None);
         self.relay.fuse.set(0);
         self.settle_rights();
         for node in 0..self.nodes.len() {
+            self.update_program(node);
             self.nodes[node].fuse.set(0);
             // What waited for a partition to end goes with its connection, as the link is good now.
-            if self.nodes[node].link.partitioned_until > self.time {
+            if self.nodes[node].link.is_partitioned(self.time) {
                 self.cut_somewhere(node);
             }
             self.nodes[node].link = Link::CALM;
             self.start_device(node);
-            self.limit_disk(Some(node), None);
+            self.free_disk(Some(node));
             if self.nodes[node].session.is_none() {
                 self.redial(node);
             }
@@ -378,6 +443,9 @@ pub(crate) fn swarm(random: &mut Random, options: &mut crate::Options) {
         &mut faults.moves,
         &mut faults.handovers,
         &mut faults.revocations,
+        &mut faults.failing_disks,
+        &mut faults.nights,
+        &mut faults.old_versions,
     ] {
         *fault &= random.chance(700);
     }

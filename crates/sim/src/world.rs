@@ -46,7 +46,7 @@ pub(crate) enum Event {
     StartDevice(usize),
     /// The relay starts again.
     StartRelay,
-    /// A phone's disk has room again, or the relay's.
+    /// A phone's disk has room again, or the relay's, and can be written.
     FreeDisk(Option<usize>),
     /// A fault of the storm.
     Fault,
@@ -74,6 +74,8 @@ pub(crate) struct World {
     pub(crate) root: PathBuf,
     pub(crate) random: Random,
     pub(crate) time: Duration,
+    /// How long the city's nights were in which nobody had a link: the clocks show them, the events do not.
+    pub(crate) nights: Duration,
     pub(crate) nodes: Vec<Node>,
     pub(crate) relay: RelayNode,
     pub(crate) network: Network,
@@ -124,6 +126,12 @@ pub struct Tally {
     pub replays: u64,
     /// Saves that a full disk turned down.
     pub full_disks: u64,
+    /// Disks that could not be written for a while.
+    pub failing_disks: u64,
+    /// Long times in which nobody had a link.
+    pub nights: u64,
+    /// Greetings of an older version.
+    pub old_greetings: u64,
     /// Forged changes that a device that turned pushed.
     pub forged: u64,
     /// Those of them that an honest device could have made, and that were taken in.
@@ -156,6 +164,7 @@ impl World {
             root: root.to_owned(),
             random,
             time: Duration::ZERO,
+            nights: Duration::ZERO,
             nodes: Vec::new(),
             relay,
             network: Network::default(),
@@ -176,6 +185,11 @@ impl World {
         };
         world.start_relay();
         world
+    }
+
+    /// The true time, nights and all.
+    pub(crate) fn clock(&self) -> Duration {
+        self.time + self.nights
     }
 
     pub(crate) fn at(&mut self, time: Duration, event: Event) {
@@ -212,7 +226,7 @@ impl World {
             Event::Disk(life, id, task) => self.disk(life, id, &task),
             Event::StartDevice(node) => self.start_device(node),
             Event::StartRelay => self.start_relay(),
-            Event::FreeDisk(node) => self.limit_disk(node, None),
+            Event::FreeDisk(node) => self.free_disk(node),
             Event::Fault => self.fault(),
         }
     }

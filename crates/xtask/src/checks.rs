@@ -14,7 +14,7 @@ use crate::tally::{Runner, Tally};
 use crate::workshop::{Workshop, run_counting_tests};
 
 /// Seeds of the simulator in one run, all before the first of the known faults in `docs/testing.md`.
-const SIMULATOR_SEEDS: &str = "120";
+const SIMULATOR_SEEDS: &str = "160";
 
 /// One thing to check.
 pub(crate) struct Step {

@@ -147,7 +147,7 @@ fn apply_run(
             Step::AttachOwn | Step::ChangeOwn(_) | Step::Detach => [].iter(),
         })
         .collect();
-    let taken = take_in(work, &mut loaded, &incoming)?;
+    let taken = take_in(work, &mut loaded, scope, &incoming)?;
     let is_placed = move_heads(work, &loaded, scope, steps, &taken)?;
     if let Some(touched) = taken.touched {
         loaded.store(work.tx, touched)?;
@@ -187,10 +187,11 @@ pub(super) struct Taken {
     pub(super) is_whole: bool,
 }
 
-/// Lets changes from the relay into a document and its log, through the gate. The caller stores it.
+/// Lets changes that the relay has in a scope into a document and its log, through the gate. The caller stores it.
 pub(super) fn take_in(
     work: &mut Work<'_>,
     loaded: &mut Loaded,
+    scope: i64,
     incoming: &[&FeedChange],
 ) -> Result<Taken, LinkError> {
     let mut taken = Taken {
@@ -222,7 +223,7 @@ pub(super) fn take_in(
             Verdict::Known(hash) => {
                 if let Some(entry) = loaded.log.get(&hash).copied() {
                     // It came back from the relay: whatever became of the push, it is durable there.
-                    let waited = work.settle(entry.id)?;
+                    let waited = work.settle_from(scope, loaded.id, entry.id)?;
                     let news = loaded.set_received(work.tx, &hash, author, received)?;
                     if waited || news {
                         taken.touched = taken.touched.or(Some(Touched::Provenance));

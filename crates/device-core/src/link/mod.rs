@@ -111,6 +111,9 @@ pub(crate) struct Link {
     doubted: BTreeSet<i64>,
     /// The relay's incarnation, until every scope is reconciled with it.
     incarnation: Option<Incarnation>,
+    /// Whether the relay lacks what this device may not bring it, or a document that is on its way. Then its
+    /// incarnation does not become ours, so that the next session reconciles anew.
+    owes: bool,
     /// Whether the device was revoked, and hands over what it has.
     surrenders: bool,
     /// The last of the refused changes that were handed over.
@@ -198,6 +201,7 @@ impl Device {
             reopened: BTreeSet::new(),
             doubted: BTreeSet::new(),
             incarnation: None,
+            owes: false,
             surrenders: false,
             handed_over: 0,
             is_wiped: false,

@@ -136,12 +136,20 @@ pub(super) fn reopen_lost(work: &mut Work<'_>, link: &mut Link) -> Result<(), Li
     Ok(())
 }
 
+/// Tells whether the relay has said twice that it has a document, so that it need not be offered again.
+fn is_doubted(work: &Work<'_>, link: &Link, uuid: DocumentId) -> Result<bool, LinkError> {
+    let document = documents::find(work.tx, uuid)?;
+    let mut doubted = link.doubted.iter().map(|change| sql::document_of(*change));
+    Ok(document.is_some_and(|document| doubted.any(|it| it == document)))
+}
+
 fn begin(work: &mut Work<'_>, link: &mut Link, scope: &Scope) -> Result<(), LinkError> {
     let Some(row) = work.book.scopes.get(scope) else {
         return Ok(());
     };
     let id = row.id;
-    let inventory = scopes::inventory(work.tx, id)?;
+    // Another life of the relay may have lost what was proposed to this one and could not be brought yet.
+    let inventory = scopes::inventory(work.tx, id, link.incarnation.is_some())?;
     // What it has by other scopes need not come again.
     let elsewhere = if link.scope(scope).adopts {
         scopes::elsewhere(work.tx, id)?
@@ -285,8 +293,16 @@ pub(super) fn compared(
     let answered = compared.documents.len();
     for document in compared.documents {
         is_whole &= match document.held {
-            Some(held) => merge(work, (id, grant), document.document, &held, names_changes)?,
-            None => offer(work, (id, grant), document.document)?,
+            Some(held) => merge(
+                work,
+                link,
+                (id, grant),
+                document.document,
+                &held,
+                names_changes,
+            )?,
+            None if is_doubted(work, link, document.document)? => true,
+            None => offer(work, link, (id, grant), document.document)?,
         };
     }
     let at = link.scope(&scope);
@@ -336,6 +352,7 @@ pub(super) fn aligned(
 /// Brings a document that both sides have to what both have; says whether it could.
 fn merge(
     work: &mut Work<'_>,
+    link: &mut Link,
     (scope, grant): (i64, Grant),
     uuid: DocumentId,
     held: &Held,
@@ -355,17 +372,19 @@ fn merge(
         return Ok(false);
     };
     let incoming: Vec<&FeedChange> = held.changes.iter().collect();
-    let taken = take_in(work, &mut loaded, &incoming)?;
+    let taken = take_in(work, &mut loaded, scope, &incoming)?;
+    let is_lost = |entry: &&LogEntry| {
+        if names_changes {
+            held.lacks.contains(&entry.hash)
+        } else {
+            entry.received.is_some() && !taken.has(&entry.hash)
+        }
+    };
+    let lost: Vec<LogEntry> = loaded.log.values().filter(is_lost).copied().collect();
     if grant == Grant::Write {
-        let is_lost = |entry: &&LogEntry| {
-            if names_changes {
-                held.lacks.contains(&entry.hash)
-            } else {
-                entry.received.is_some() && !taken.has(&entry.hash)
-            }
-        };
-        let lost: Vec<LogEntry> = loaded.log.values().filter(is_lost).copied().collect();
         offer_again(work, &mut loaded, scope, &lost)?;
+    } else {
+        link.owes |= !lost.is_empty();
     }
     loaded.store(work.tx, Touched::Content)?;
     work.changed.insert(uuid);
@@ -374,7 +393,7 @@ fn merge(
         // What was named and is not lacked is there: the feed need not show it any more.
         for entry in loaded.log.values() {
             if entry.received.is_some() {
-                work.settle(entry.id)?;
+                work.settle_from(scope, loaded.id, entry.id)?;
             }
         }
         let mut heads = held.heads.clone();
@@ -392,6 +411,7 @@ fn merge(
 /// Offers a document that the relay does not have in the scope; says whether that could be done.
 fn offer(
     work: &mut Work<'_>,
+    link: &mut Link,
     (scope, grant): (i64, Grant),
     uuid: DocumentId,
 ) -> Result<bool, LinkError> {
@@ -408,11 +428,22 @@ fn offer(
         heads: Vec::new(),
     };
     work.place((loaded.id, uuid), &place)?;
+    let mut lost: Vec<LogEntry> = loaded.log.values().copied().collect();
+    lost.retain(|entry| entry.received.is_some());
+    // The relay takes it back into the scope only from a device that comes from another life of it.
+    link.owes |= !lost.is_empty();
     if grant == Grant::Write {
-        let mut lost: Vec<LogEntry> = loaded.log.values().copied().collect();
-        lost.retain(|entry| entry.received.is_some());
-        offer_again(work, &mut loaded, scope, &lost)?;
-        loaded.store(work.tx, Touched::Provenance)?;
+        // By another scope it may have come with the times of this life, and not come again.
+        let places = scopes::placements(work.tx, loaded.id)?;
+        let is_elsewhere = places
+            .iter()
+            .any(|place| place.scope != scope && place.membership == Membership::Attached);
+        if is_elsewhere {
+            wait_again(work, &loaded, scope, &lost)?;
+        } else {
+            offer_again(work, &mut loaded, scope, &lost)?;
+            loaded.store(work.tx, Touched::Provenance)?;
+        }
     }
     work.changed.insert(uuid);
     Ok(true)
@@ -448,6 +479,17 @@ fn offer_again(
 ) -> Result<(), LinkError> {
     for entry in lost {
         loaded.clear_received(work.tx, &entry.hash)?;
+    }
+    wait_again(work, loaded, scope, lost)
+}
+
+fn wait_again(
+    work: &mut Work<'_>,
+    loaded: &Loaded,
+    scope: i64,
+    lost: &[LogEntry],
+) -> Result<(), LinkError> {
+    for entry in lost {
         let size = log::find(work.tx, entry.id)?.map_or(0, |(_, bytes)| bytes.len() as u64);
         work.wait(&Waiting {
             change: entry.id,

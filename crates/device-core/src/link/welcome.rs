@@ -28,7 +28,7 @@ pub(super) fn apply(
     for greeting in &welcome.scopes {
         match greeting.grant {
             Grant::None => leave::begin(work, &greeting.scope, is_other_life),
-            Grant::Read | Grant::Write => grant(work, link, greeting)?,
+            Grant::Read | Grant::Write => grant(work, link, greeting, is_other_life)?,
         }
     }
     if work.book.incarnation != Some(welcome.incarnation) {
@@ -39,15 +39,17 @@ pub(super) fn apply(
     Ok(())
 }
 
-/// Makes the relay's incarnation ours if no scope is left to reconcile with it.
+/// Makes the relay's incarnation ours if no scope is left to reconcile with it, and it lacks nothing of ours.
 pub(super) fn adopt_incarnation(work: &mut Work<'_>, link: &mut Link) {
     let Link {
         session,
         incarnation,
+        owes,
         ..
     } = link;
     let scopes = &work.book.scopes;
     if incarnation.is_some()
+        && !*owes
         && !scopes
             .keys()
             .any(|scope| session.needs_reconciliation(scope))
@@ -56,7 +58,12 @@ pub(super) fn adopt_incarnation(work: &mut Work<'_>, link: &mut Link) {
     }
 }
 
-fn grant(work: &mut Work<'_>, link: &mut Link, greeting: &ScopeGreeting) -> Result<(), LinkError> {
+fn grant(
+    work: &mut Work<'_>,
+    link: &mut Link,
+    greeting: &ScopeGreeting,
+    is_other_life: bool,
+) -> Result<(), LinkError> {
     match work.book.scopes.get_mut(&greeting.scope) {
         Some(row) => {
             (row.grant, row.verbs, row.left) = (greeting.grant, greeting.verbs, None);
@@ -67,7 +74,14 @@ fn grant(work: &mut Work<'_>, link: &mut Link, greeting: &ScopeGreeting) -> Resu
             work.book.scopes.insert(greeting.scope.clone(), row);
         }
     }
-    let agrees = !link.session.needs_reconciliation(&greeting.scope);
+    let row = work.book.scopes.get(&greeting.scope).map(|row| row.id);
+    let owes = match row {
+        Some(id) if is_other_life => scopes::owes(work.tx, id)?,
+        Some(_) | None => false,
+    };
+    // The relay would feed a scope of which nothing was applied as it is, and never say what it lost of it.
+    link.owes |= owes;
+    let agrees = !owes && !link.session.needs_reconciliation(&greeting.scope);
     let mut rows = work.book.scopes.values();
     let is_new = rows.any(|row| row.documents > 0)
         && work

@@ -86,6 +86,24 @@ impl Work<'_> {
         Ok(did_wait)
     }
 
+    /// Takes a change out of the outbox, because it came back from the relay in a scope; says whether it waited. One
+    /// that waits for another scope, which its document is proposed to, stays: only its push can put the document
+    /// there, or show that the relay keeps it out.
+    pub(super) fn settle_from(
+        &mut self,
+        scope: i64,
+        document: i64,
+        change: i64,
+    ) -> Result<bool, StorageError> {
+        if let Some(other) = outbox::scope(self.tx, change)?.filter(|other| *other != scope) {
+            let place = scopes::placement(self.tx, document, other)?;
+            if place.is_some_and(|place| place.membership == Membership::Proposed) {
+                return Ok(false);
+            }
+        }
+        self.settle(change)
+    }
+
     /// Takes the relay's word that a change is durable, until the feed shows it.
     pub(super) fn answer(&mut self, change: i64) -> Result<(), StorageError> {
         if let Some(size) = outbox::answer(self.tx, change)? {

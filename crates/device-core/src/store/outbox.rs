@@ -53,6 +53,16 @@ pub(crate) fn answered(db: &Connection, scope: i64) -> Result<Vec<i64>, StorageE
     )
 }
 
+/// Returns the scope whose grant a change is sent by, if it is in the outbox.
+pub(crate) fn scope(db: &Connection, change: i64) -> Result<Option<i64>, StorageError> {
+    sql::first(
+        db,
+        "SELECT scope FROM outbox WHERE change = ?1",
+        [change],
+        |row| row.get(0),
+    )
+}
+
 /// Adds a change, or lets one wait again that was answered; says whether it did not wait before.
 pub(crate) fn insert(db: &Connection, waiting: &Waiting) -> Result<bool, StorageError> {
     let added = sql::execute(

@@ -261,13 +261,14 @@ fn count_in(document: DocumentId, after: &Placement, scope: &mut ScopeRow) {
 pub(crate) fn inventory(
     db: &Connection,
     scope: i64,
+    with_proposed: bool,
 ) -> Result<Vec<(DocumentId, Digest)>, StorageError> {
     let rows: Vec<(i64, DocumentId, Vec<ChangeHash>)> = sql::all(
         db,
         "SELECT document.id, document.uuid, placement.heads FROM placement
          JOIN document ON document.id = placement.document
-         WHERE placement.scope = ?1 AND placement.state = 1",
-        [scope],
+         WHERE placement.scope = ?1 AND (placement.state = 1 OR placement.state = 0 AND ?2)",
+        params![scope, with_proposed],
         |row| Ok((row.get(0)?, sql::document_id(row, 1)?, sql::heads(row, 2)?)),
     )?;
     rows.into_iter()
@@ -279,6 +280,22 @@ pub(crate) fn inventory(
             ))
         })
         .collect()
+}
+
+/// Returns whether a document is only proposed to a scope though the relay accepted changes of it once.
+pub(crate) fn owes(db: &Connection, scope: i64) -> Result<bool, StorageError> {
+    let proposed: Vec<i64> = sql::all(
+        db,
+        "SELECT document FROM placement WHERE scope = ?1 AND state = 0",
+        [scope],
+        |row| row.get(0),
+    )?;
+    for document in proposed {
+        if log::receipts(db, document)? != 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Returns documents with a place in a scope that they are not leaving: so many at most.

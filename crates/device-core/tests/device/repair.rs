@@ -2,9 +2,9 @@
 
 use gridbeat_base::Remedy;
 use gridbeat_device_core::{SyncProblem, SyncState};
-use gridbeat_sync_protocol::Grant;
+use gridbeat_sync_protocol::{Frame, Grant};
 
-use crate::support::{World, body, list, scope};
+use crate::support::{World, body, frames, list, scope};
 
 /// Two devices in sync, with some documents.
 fn settled() -> World {
@@ -31,7 +31,7 @@ fn a_digest_that_differs_is_found_and_reconciled() {
     let slip = list(&world.devices[0])[0];
     world.note(0, slip, "with a wrong digest");
     // Hand the push over, then spoil what the relay says about it.
-    for frame in crate::support::frames(&mut world.devices[0]) {
+    for frame in frames(&mut world.devices[0]) {
         let now = world.now();
         world.relay.handle(now.wall, 0, frame);
     }
@@ -174,6 +174,30 @@ fn a_reader_keeps_what_the_relay_lost_and_stays_in_sync() {
 }
 
 #[test]
+fn what_a_reader_holds_and_the_relay_lost_is_brought_back_once_it_may_write() {
+    let mut world = settled();
+    unlink(&mut world);
+    let empty = crate::relay::Relay::new(1).backup();
+    world.relay.restore(empty, 9);
+    world.relay.grants.insert(scope("grid"), Grant::Read);
+    for _ in 0..2 {
+        world.sync(1);
+        assert!(matches!(
+            world.devices[1].sync_state(),
+            SyncState::InSync { .. }
+        ));
+        world.unlink(1);
+    }
+    assert_eq!(world.relay.head(&scope("grid")), 0);
+    world.relay.grants.insert(scope("grid"), Grant::Write);
+    world.sync(1);
+    assert_eq!(world.relay.head(&scope("grid")), 36);
+    world.sync(0);
+    world.settle();
+    world.assert_in_sync();
+}
+
+#[test]
 fn what_this_program_cannot_read_is_said_and_comes_with_a_program_that_can() {
     let mut world = settled();
     world.restart_with(1, gridbeat_document::Kinds::default());
@@ -216,4 +240,102 @@ fn a_document_the_relay_moved_away_before_its_restore_leaves_here_too() {
     world.assert_in_sync();
     let record = world.devices[0].record(slip).unwrap().unwrap();
     assert_eq!(record.scopes, [scope("squad")]);
+}
+
+#[test]
+fn a_document_the_relay_moved_away_keeps_its_times_whichever_scope_is_compared_first() {
+    for name in ["area", "squad"] {
+        let mut world = World::new(2);
+        world.relay.grants.insert(scope(name), Grant::Write);
+        world.sync(0);
+        let slip = world.create(0, "moved").document;
+        let other = world.create(0, "in the other").document;
+        world.settle();
+        world.relay.place(other, &scope(name), true);
+        world.settle();
+        world.unlink(0);
+        world.relay.place(slip, &scope(name), true);
+        world.relay.place(slip, &scope("grid"), false);
+        let backup = world.relay.backup();
+        world.relay.restore(backup, 5);
+        world.sync(0);
+        // This one never had it in another scope.
+        world.sync(1);
+        world.settle();
+        world.assert_in_sync();
+        let record = world.devices[0].record(slip).unwrap().unwrap();
+        assert_eq!(record.scopes, [scope(name)]);
+    }
+}
+
+#[test]
+fn a_record_whose_acknowledgement_overtakes_its_feed_stays_on_the_screen() {
+    let mut world = World::synced(1);
+    world.sync(0);
+    let slip = world.create(0, "said twice").document;
+    let sent = frames(&mut world.devices[0]);
+    // Over another connection of the same device first, so that here it is known and its entries are no own ones.
+    world.relay.connected(7, world.devices[0].device());
+    for session in [7, 0] {
+        for frame in &sent {
+            let now = world.now();
+            world.relay.handle(now.wall, session, frame.clone());
+        }
+    }
+    let mut late = Vec::new();
+    for _ in 0..8 {
+        for frame in world.relay.outputs(0) {
+            if matches!(frame, Frame::Feed(_)) {
+                late.push(frame);
+                continue;
+            }
+            let now = world.now();
+            world.devices[0].handle_frame(now, frame).unwrap();
+            assert_eq!(list(&world.devices[0]), [slip]);
+        }
+        for frame in frames(&mut world.devices[0]) {
+            let now = world.now();
+            world.relay.handle(now.wall, 0, frame);
+        }
+    }
+    for frame in late {
+        let now = world.now();
+        world.devices[0].handle_frame(now, frame).unwrap();
+    }
+    world.settle();
+    world.assert_in_sync();
+    assert_eq!(list(&world.devices[0]), [slip]);
+}
+
+#[test]
+fn a_device_cut_off_while_it_brings_a_document_back_comes_from_the_other_life_again() {
+    let mut world = settled();
+    unlink(&mut world);
+    let (before, empty) = (
+        world.relay.incarnation,
+        crate::relay::Relay::new(1).backup(),
+    );
+    world.relay.restore(empty, 9);
+    world.link(1);
+    let mut pushes = 0;
+    while !world.relay.seen.contains(&"compared") || pushes == 0 {
+        for frame in frames(&mut world.devices[1]) {
+            if matches!(frame, Frame::Push(_)) {
+                // It is lost.
+                pushes += 1;
+                continue;
+            }
+            let now = world.now();
+            world.relay.handle(now.wall, 1, frame);
+        }
+        for frame in world.relay.outputs(1) {
+            let now = world.now();
+            world.devices[1].handle_frame(now, frame).unwrap();
+        }
+    }
+    world.unlink(1);
+    let now = world.now();
+    world.devices[1].connected(now).unwrap();
+    let sent = frames(&mut world.devices[1]);
+    assert!(matches!(&sent[0], Frame::Hello(hello) if hello.incarnation == Some(before)));
 }

@@ -17,7 +17,8 @@ pub(crate) fn start_log(option: Option<&str>) -> anyhow::Result<()> {
         Some(wanted) => wanted.to_owned(),
         None => std::env::var(LOG).unwrap_or_else(|_| LOG_DEFAULT.to_owned()),
     };
-    let filter = EnvFilter::try_new(&wanted)
+    // Automerge logs what it finds in changes of strangers; the gate tells us what we need to know of them.
+    let filter = EnvFilter::try_new(format!("automerge=off,{wanted}"))
         .map_err(|error| Ending::usage(&format!("{wanted:?} says not what to log: {error}")))?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)

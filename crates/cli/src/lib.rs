@@ -37,6 +37,7 @@ use output::Ending;
 /// Does what the command line says, and returns the code to end with.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
+    keep_quiet_about_contained_panics();
     let done = config::start_log(cli.log.as_deref()).and_then(|()| match cli.verb {
         Verb::Relay(args) => relay::run(args),
         Verb::Device(args) => device::run(*args),
@@ -56,4 +57,14 @@ pub fn run() -> ExitCode {
         Ending::of(&error)
     });
     ending.into()
+}
+
+/// Keeps what a stranger's change made Automerge panic with off standard error: it is refused, with its reason.
+fn keep_quiet_about_contained_panics() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !gridbeat_document::is_contained() {
+            usual(panic);
+        }
+    }));
 }

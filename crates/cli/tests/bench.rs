@@ -31,3 +31,11 @@ fn a_device_that_holds_what_the_relay_holds_is_in_sync_again() {
     let figures = bench(&[&["reconnect"][..], &words].concat());
     assert_eq!(figures["sessions"].as_array().unwrap().len(), 3);
 }
+
+#[test]
+fn a_device_that_moves_to_an_area_that_shares_most_fetches_the_difference() {
+    // More than one author may push without haste, so that none may hold up another.
+    let figures = bench(&["move", "--documents", "2000", "--differing", "100"]);
+    let bytes = |of: &str| figures[of]["down_bytes"].as_u64().unwrap();
+    assert!(bytes("moved") * 3 < bytes("from_nothing"), "{figures}");
+}

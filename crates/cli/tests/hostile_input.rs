@@ -1,11 +1,13 @@
 //! Whatever bytes are handed over as input, the readers answer: with what they could use, or with one
 //! error that names the file. They never panic, and they never invent a request.
 //!
-//! Valid samples are bent at seeded places. Replay: the failing seed is in the message.
+//! Valid samples are bent at seeded places. Replay: the failing seed is in the message. And nothing of a stranger's
+//! changes is printed.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::process::Command;
 
 use gridbeat_base::Random;
 use gridbeat_cli::input::{
@@ -145,4 +147,17 @@ fn bent_mappings_are_read_or_refused() {
             assert!(error.to_string().contains("map.toml"));
         }
     });
+}
+
+#[test]
+fn what_a_strangers_change_makes_automerge_say_is_printed_nowhere() {
+    // Seeds whose device that turned has forged changes that Automerge panics on, and that it logs.
+    for seed in ["572", "9"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_gridbeat"))
+            .args(["sim", "--seeds", "1", "--first", seed])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.is_empty(), "{said}");
+    }
 }

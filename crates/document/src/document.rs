@@ -4,7 +4,6 @@
 //! machine. Not here: changes from others, which enter through [`gate::admit`](crate::gate::admit) alone.
 
 use core::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
 use automerge::transaction::CommitOptions;
@@ -12,6 +11,7 @@ use automerge::{Automerge, ReadDoc as _};
 use gridbeat_base::{ChangeHash, Remedy};
 
 use crate::change::hash_of;
+use crate::contain::contained;
 use crate::edit::{Edit, EditError};
 use crate::{
     Actor, CHANGE_BYTES_MAX, Change, DOCUMENT_BYTES_MAX, DOCUMENT_CHANGES_MAX, Kind, Provenance,
@@ -96,7 +96,7 @@ impl Document {
                 log.push(bytes);
             }
         }
-        contained(|| {
+        let applied = contained(|| {
             let changes = log
                 .iter()
                 .map(|bytes| automerge::Change::try_from(*bytes))
@@ -106,7 +106,8 @@ impl Document {
                 .automerge
                 .apply_changes(changes)
                 .map_err(|_| LoadError::Damaged)
-        })?;
+        });
+        applied.unwrap_or(Err(LoadError::Damaged))?;
         let missing = document.automerge.get_missing_deps(&[]);
         if !missing.is_empty() {
             return Err(LoadError::Incomplete {
@@ -224,17 +225,13 @@ impl fmt::Debug for Document {
 
 /// Loads saved bytes; the actor of the result is random and must be set.
 pub(crate) fn load_automerge(saved: &[u8]) -> Result<Automerge, LoadError> {
-    let loaded = contained(|| Automerge::load(saved).map_err(|_| LoadError::Damaged))?;
+    let loaded = contained(|| Automerge::load(saved).map_err(|_| LoadError::Damaged));
+    let loaded = loaded.unwrap_or(Err(LoadError::Damaged))?;
     if loaded.get_missing_deps(&[]).is_empty() {
         Ok(loaded)
     } else {
         Err(LoadError::Damaged)
     }
-}
-
-/// Runs a piece of Automerge's work on bytes that may be damaged; a panic there is damage found.
-fn contained<T>(work: impl FnOnce() -> Result<T, LoadError>) -> Result<T, LoadError> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(LoadError::Damaged))
 }
 
 /// Why bytes did not become a document.

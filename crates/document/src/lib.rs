@@ -8,6 +8,7 @@
 //! - `change` and `chunk`: one change as it is stored and sent, and how its bytes are read
 //! - `gate`: the one function through which every change from outside passes; what one says of itself
 //! - `limits`: the sizes a change and a document may have
+//! - `contain`: Automerge's panics on bytes of others, caught
 //! - `read`, `actor`: from Automerge to plain values; the name a device writes under
 //!
 //! Pure: the same calls give the same changes on every machine. Nothing outside this crate names
@@ -16,6 +17,7 @@
 mod actor;
 mod change;
 mod chunk;
+mod contain;
 mod document;
 mod edit;
 pub mod gate;
@@ -28,6 +30,7 @@ mod view;
 pub use actor::Actor;
 pub use change::{Change, advance_heads};
 pub use chunk::ParseError;
+pub use contain::is_contained;
 pub use document::{Document, LoadError};
 pub use edit::{COUNTER_STEP_MAX, Edit, EditError, Problem, Scalar};
 pub use gate::{Incoming, Outline, Rule, Side, Verdict};

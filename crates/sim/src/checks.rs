@@ -9,6 +9,7 @@ use gridbeat_device_core::{Device, HistoryEntry, ReadError, SyncState};
 use gridbeat_domain::{IncidentView, State};
 use gridbeat_relay_core::RecordRow;
 use gridbeat_relay_store::{RecordFilter, Registry as _};
+use gridbeat_sync_protocol::VERSION_OF_LEAVING;
 
 use crate::leave::quarantined;
 use crate::node::Node;
@@ -133,7 +134,7 @@ impl World {
                     .contains(*document, change)
                     .expect("a living database can be read")
                     && !quarantine.contains(change)
-                    && !self.is_readers_alone(*document, *change)
+                    && !self.is_out_of_reach(*document, *change)
             })
             .map(|(document, change)| format!("acknowledged and lost: {change} of {document}"))
             .collect();
@@ -142,17 +143,18 @@ impl World {
         }
     }
 
-    /// Whether a restored relay cannot get a change back, because all who hold it may only read it there.
-    fn is_readers_alone(&self, document: DocumentId, change: ChangeHash) -> bool {
-        let nodes = self.nodes.iter().filter(|node| !node.is_revoked);
+    /// Whether a restored relay cannot get a change back: all who hold it may only read it there, or are revoked and
+    /// run a program too old to be asked for what they have.
+    fn is_out_of_reach(&self, document: DocumentId, change: ChangeHash) -> bool {
         let holds = |node: &&Node| {
             let core = node.core.as_ref();
             core.is_some_and(|core| history(core, document).iter().any(|it| it.change == change))
         };
-        let mut holders = nodes.filter(holds).peekable();
+        let mut holders = self.nodes.iter().filter(holds).peekable();
+        let is_mute = |node: &Node| node.is_revoked && node.speaks < VERSION_OF_LEAVING;
         self.relay.was_restored
             && holders.peek().is_some()
-            && holders.all(|node| self.is_reader(node, document))
+            && holders.all(|node| is_mute(node) || self.is_reader(node, document))
     }
 
     /// Whether a device has what the relay has of a document, and what the relay lost, which it may not bring back.

@@ -37,6 +37,8 @@ pub(crate) struct Hostile {
     hello: Option<Vec<u8>>,
     /// Every forged change that was pushed.
     forged: BTreeMap<(DocumentId, ChangeHash), Forgery>,
+    /// Those that the relay admitted, as it may those of some sorts.
+    admitted: BTreeSet<(DocumentId, ChangeHash)>,
     /// Those that the relay refused.
     refused: BTreeSet<(DocumentId, ChangeHash)>,
 }
@@ -190,6 +192,7 @@ impl World {
             }
             Verdict::Accepted | Verdict::Known if sort.may_be_admitted() => {
                 self.tally.forged_admitted += 1;
+                self.hostile.admitted.insert(change);
             }
             Verdict::Accepted | Verdict::Known => {
                 self.violate(format!("a forged change was admitted: {sort:?}"));
@@ -198,10 +201,12 @@ impl World {
         }
     }
 
-    /// I8: what was refused is in no log, of the relay's or any device's.
+    /// I8: what was refused is in no log, of the relay's or any device's; unless it was admitted at another time, when
+    /// its device had a grant that it has no more, or not yet.
     pub(crate) fn check_quarantine(&mut self) {
         let mut found = Vec::new();
-        for (document, change) in &self.hostile.refused {
+        let refused = self.hostile.refused.difference(&self.hostile.admitted);
+        for (document, change) in refused {
             let logged = self.relay.store.as_ref().is_some_and(|store| {
                 let logged = store.contains(*document, change);
                 logged.expect("a living database can be read")

@@ -8,9 +8,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use gridbeat_base::{DeviceId, DocumentId, Hlc, Install, Position, Random, Scope, Verbs, WallTime};
+use gridbeat_base::{
+    DeviceId, DocumentId, Hlc, Install, Now, Position, Random, Scope, Verbs, WallTime,
+};
 use gridbeat_device_core as device_core;
 use gridbeat_device_core::{DATABASE_KEY_BYTES, DatabaseKey, SyncState};
 use gridbeat_document::{Actor, Document, Kind, Provenance, Stamp};
@@ -26,6 +29,9 @@ use serde_json::json;
 
 /// Documents in a push: the most the protocol allows.
 const PUSH_DOCUMENTS: u64 = limits::PUSH_DOCUMENTS_MAX as u64;
+
+/// How long the relay rests between two authors: longer than it holds the haste of one up for another.
+const REST: Duration = Duration::from_secs(60);
 
 /// What incidents of a bench say: the lengths are those of real reports.
 const DESCRIPTIONS: [&str; 5] = [
@@ -131,6 +137,8 @@ pub(super) struct Stock {
     relay: Relay,
     store: SqliteStore,
     clock: Clock,
+    /// How long the relay has rested, beyond the time that really passed.
+    rested: Duration,
     random: Random,
     last_session: SessionId,
 }
@@ -167,6 +175,7 @@ impl Stock {
             ),
             store,
             clock,
+            rested: Duration::ZERO,
             random,
             last_session: SessionId(0),
         })
@@ -177,12 +186,14 @@ impl Stock {
         let grants = BTreeMap::from([(scope.clone(), Verbs::WORK.into())]);
         Ok(self
             .store
-            .add_device(device, "bench", &grants, self.clock.now().wall)?)
+            .add_device(device, "bench", &grants, self.now().wall)?)
     }
 
     /// Has a made-up author report so many incidents in a scope.
     pub(super) fn fill(&mut self, scope: &Scope, documents: u64) -> anyhow::Result<()> {
-        let author = DeviceId::mint(self.clock.now().wall, &mut self.random);
+        // So that whoever filled it before is not at work beside, whose haste would be held up.
+        self.rested += REST;
+        let author = DeviceId::mint(self.now().wall, &mut self.random);
         self.enrol(author, scope)?;
         let session = self.connect(author, None);
         let hello = Frame::Hello(Hello {
@@ -190,7 +201,7 @@ impl Stock {
             device: author,
             install: INSTALL,
             incarnation: None,
-            clock: Hlc::at(self.clock.now().wall),
+            clock: Hlc::at(self.now().wall),
             scopes: Vec::new(),
         });
         self.exchange(session, [hello])?;
@@ -219,7 +230,7 @@ impl Stock {
             );
             made += count;
         }
-        self.relay.disconnected(self.clock.now(), session);
+        self.relay.disconnected(self.now(), session);
         self.exchange(session, [])?;
         Ok(())
     }
@@ -227,8 +238,7 @@ impl Stock {
     /// Puts documents into another scope too.
     pub(super) fn place(&mut self, documents: &[DocumentId], scope: &Scope) -> anyhow::Result<()> {
         for document in documents {
-            self.relay
-                .place(self.clock.now(), *document, scope.clone(), true);
+            self.relay.place(self.now(), *document, scope.clone(), true);
         }
         self.exchange(SessionId(0), [])?;
         Ok(())
@@ -247,7 +257,7 @@ impl Stock {
     ) -> anyhow::Result<Carried> {
         let mut carried = Carried::default();
         let session = self.connect(device.device(), key);
-        device.connected(self.clock.now())?;
+        device.connected(self.now())?;
         loop {
             let mut up = Vec::new();
             while let Some(output) = device.poll_output() {
@@ -264,7 +274,7 @@ impl Stock {
             let down = self.exchange(session, up)?;
             carried.down_bytes += down.iter().map(|frame| encode(frame).len()).sum::<usize>();
             if down.is_empty() {
-                let now = self.clock.now();
+                let now = self.now();
                 if device
                     .next_deadline()
                     .is_some_and(|due| due <= now.monotonic)
@@ -274,15 +284,15 @@ impl Stock {
                 }
                 break;
             }
-            device.handle_frames(self.clock.now(), down)?;
+            device.handle_frames(self.now(), down)?;
         }
         let state = device.sync_state();
         ensure!(
             matches!(state, SyncState::InSync { .. }),
             "not in sync but {state:?}"
         );
-        device.disconnected(self.clock.now());
-        self.relay.disconnected(self.clock.now(), session);
+        device.disconnected(self.now());
+        self.relay.disconnected(self.now(), session);
         self.exchange(session, [])?;
         Ok(carried)
     }
@@ -290,7 +300,7 @@ impl Stock {
     fn connect(&mut self, device: DeviceId, key: Option<PublicKey>) -> SessionId {
         self.last_session = SessionId(self.last_session.0 + 1);
         self.relay
-            .connected(self.clock.now(), self.last_session, device, key);
+            .connected(self.now(), self.last_session, device, key);
         self.last_session
     }
 
@@ -301,7 +311,7 @@ impl Stock {
         frames: impl IntoIterator<Item = Frame>,
     ) -> anyhow::Result<Vec<Frame>> {
         for frame in frames {
-            self.relay.handle_frame(self.clock.now(), session, frame);
+            self.relay.handle_frame(self.now(), session, frame);
         }
         let mut sent = Vec::new();
         let mut tasks = VecDeque::new();
@@ -324,7 +334,15 @@ impl Stock {
                 return Ok(sent);
             };
             let answer = self.store.run(&work);
-            self.relay.handle_answer(self.clock.now(), task, answer);
+            self.relay.handle_answer(self.now(), task, answer);
+        }
+    }
+
+    fn now(&self) -> Now {
+        let now = self.clock.now();
+        Now {
+            monotonic: now.monotonic.plus(self.rested),
+            ..now
         }
     }
 }

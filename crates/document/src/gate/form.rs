@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use automerge::legacy::{ElementId, Key, ObjectId, Op, OpType};
 use automerge::{ObjType, ReadDoc as _, ScalarValue};
@@ -10,6 +9,7 @@ use gridbeat_base::ChangeHash;
 
 use super::{Rule, operations};
 use crate::chunk::Chunk;
+use crate::contain::contained;
 use crate::edit::COUNTER_STEP_MAX;
 use crate::limits::CHANGE_REPLACED_MAX;
 use crate::{Actor, CHANGE_BYTES_MAX, CHANGE_OPS_MAX, Document, genesis};
@@ -221,7 +221,7 @@ fn sound(bytes: &[u8], chunk: Chunk<'_>, layout: &Layout) -> Result<Sound, Rule>
     if chunk.start_op == 0 || chunk.start_op > START_OP_MAX {
         return Err(Rule::WrongStart);
     }
-    let decoded = catch_unwind(AssertUnwindSafe(|| {
+    let decoded = contained(|| {
         let change = automerge::Change::try_from(bytes).map_err(|_| Rule::Undecodable)?;
         if change.is_empty() || change.len() > CHANGE_OPS_MAX {
             return Err(Rule::OperationCount);
@@ -239,7 +239,7 @@ fn sound(bytes: &[u8], chunk: Chunk<'_>, layout: &Layout) -> Result<Sound, Rule>
             refer(&own, chunk.start_op, &op, &mut refers);
         }
         Ok((change, refers))
-    }));
+    });
     let (change, refers) = decoded.unwrap_or(Err(Rule::Undecodable))?;
     Ok(Sound {
         hash: chunk.hash,

@@ -1,9 +1,8 @@
 //! For fuzzing alone: the gate's count of operations beside Automerge's own. Feature `fuzz`.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use super::operations;
 use crate::chunk::Chunk;
+use crate::contain::contained;
 
 /// Most rows that are still decoded for a comparison: far more than the gate lets through, in little memory.
 const DECODED_MAX: u64 = 20_000;
@@ -28,13 +27,13 @@ pub fn counts(bytes: &[u8]) -> Option<Counts> {
     if counted.rows > DECODED_MAX || counted.replaced > DECODED_MAX {
         return None;
     }
-    let decoded = catch_unwind(AssertUnwindSafe(|| {
+    let decoded = contained(|| {
         let change = automerge::Change::try_from(bytes).ok()?;
         let operations = change.decode().operations;
         let replaced = operations.iter().map(|op| op.pred.iter().count() as u64);
         Some((operations.len() as u64, replaced.sum()))
-    }));
-    let (decoded, decoded_replaced) = decoded.ok().flatten()?;
+    });
+    let (decoded, decoded_replaced) = decoded.flatten()?;
     Some(Counts {
         rows: counted.rows,
         replaced: counted.replaced,

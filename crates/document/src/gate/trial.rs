@@ -4,7 +4,6 @@
 //! and one bad change among many costs a few.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use automerge::{Automerge, ReadDoc as _};
@@ -13,6 +12,7 @@ use gridbeat_base::{ChangeHash, Verb, Verbs};
 use super::history::History;
 use super::order::Candidate;
 use super::{Rule, Side, Verdict};
+use crate::contain::contained;
 use crate::document::load_automerge;
 use crate::limits::MISSING_NAMED_MAX;
 use crate::{
@@ -144,7 +144,7 @@ impl<'a> Trial<'a> {
         if self.from == Side::Device && self.history.len() > DOCUMENT_CHANGES_MAX {
             return Err(Rule::DocumentFull);
         }
-        catch_unwind(AssertUnwindSafe(|| self.try_on_copy(candidates))).unwrap_or(Err(Rule::Breaks))
+        contained(|| self.try_on_copy(candidates)).unwrap_or(Err(Rule::Breaks))
     }
 
     fn try_on_copy(&self, candidates: &[&Candidate]) -> Result<Passed, Rule> {

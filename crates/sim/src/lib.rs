@@ -77,6 +77,9 @@ pub fn run(seed: u64, options: &Options, keep_trace: bool) -> Outcome {
     world.run_until(storm);
     world.calm();
     world.run_until(storm + calm);
+    // What comes now is checking: nobody is there who would start again whoever dies of it.
+    let commits = world.doom.commits();
+    world.doom.arm(None);
     world.say_again();
     world.run_until(storm + calm + again::ANSWERS);
     world.check_again();
@@ -87,7 +90,7 @@ pub fn run(seed: u64, options: &Options, keep_trace: bool) -> Outcome {
         violations: world.violations,
         tally: world.tally,
         simulated: storm + calm + world.nights,
-        commits: world.doom.commits(),
+        commits,
         lines: world.trace.into_lines(),
     }
 }

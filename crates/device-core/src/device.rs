@@ -133,6 +133,24 @@ impl Device {
         scope: &Scope,
         intent: &[u8],
     ) -> Result<Saved, SaveError> {
+        let document = DocumentId::mint(now.wall, &mut self.random);
+        self.create_as(now, document, kind, scope, intent)
+    }
+
+    /// Makes a document that has an id already: a record taken over from another system, which must not be
+    /// taken over twice. Whoever gives ids out sees to it that no two records have one.
+    ///
+    /// # Errors
+    ///
+    /// [`SaveError`]; nothing was saved then.
+    pub fn create_as(
+        &mut self,
+        now: Now,
+        document: DocumentId,
+        kind: &str,
+        scope: &Scope,
+        intent: &[u8],
+    ) -> Result<Saved, SaveError> {
         let found = self
             .kinds
             .find(kind)
@@ -151,9 +169,11 @@ impl Device {
             return Err(SaveError::NotGranted(Verb::Report));
         }
         let place = Place::of(&row);
-        let document = DocumentId::mint(now.wall, &mut self.random);
         let action = self.action(now, intent);
         let (saved, waiting) = self.store.write(|tx| {
+            if documents::find(tx, document)?.is_some() {
+                return Err(SaveError::DocumentExists { document });
+            }
             let mut loaded = Loaded::create(tx, &kind, kind.schema_version(), document)?;
             let proposed = Placement {
                 scope: row.id,

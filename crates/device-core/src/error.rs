@@ -196,6 +196,12 @@ pub enum SaveError {
         /// The document.
         document: DocumentId,
     },
+    /// A document that was to be made is here already.
+    #[error("document {document} is here already")]
+    DocumentExists {
+        /// The document.
+        document: DocumentId,
+    },
     /// The relay has not named this scope to the device.
     #[error("unknown scope {scope}")]
     UnknownScope {
@@ -231,6 +237,7 @@ impl SaveError {
         match self {
             Self::UnknownKind { .. }
             | Self::UnknownDocument { .. }
+            | Self::DocumentExists { .. }
             | Self::UnknownScope { .. }
             | Self::NotRefused { .. }
             | Self::NotGranted(_) => Remedy::FixInput,

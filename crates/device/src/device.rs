@@ -3,6 +3,8 @@
 //! Every call works without a network. A save is durable when its call returns; the link, if there
 //! is one, carries it on by itself. The methods are asynchronous because the file is on a thread of its
 //! own; they never wait for the relay, but for [`Device::sync_once`].
+//!
+//! long because it is all that an app holds, each call with its errors.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -160,6 +162,27 @@ impl Device {
         self.call(move |owner| {
             let now = owner.now();
             owner.core.create(now, &kind, &scope, &intent)
+        })
+        .await
+    }
+
+    /// Makes a document that has an id already: a record taken over from another system, which must not be
+    /// taken over twice. Whoever gives ids out sees to it that no two records have one.
+    ///
+    /// # Errors
+    ///
+    /// [`SaveError`]: nothing was saved; [`SaveError::DocumentExists`] if it was taken over before.
+    pub async fn create_as(
+        &self,
+        document: DocumentId,
+        kind: &str,
+        scope: &Scope,
+        intent: Vec<u8>,
+    ) -> Result<Saved, CallError<SaveError>> {
+        let (kind, scope) = (kind.to_owned(), scope.clone());
+        self.call(move |owner| {
+            let now = owner.now();
+            owner.core.create_as(now, document, &kind, &scope, &intent)
         })
         .await
     }

@@ -52,7 +52,7 @@ pub(super) fn serve_child(args: &ChildArgs) -> anyhow::Result<()> {
         .build()?;
     let relay = runtime.block_on(gridbeat_relay::start(
         relay_config(&args.data),
-        gridbeat_domain::kinds(),
+        super::kinds(),
     ))?;
     super::say(&json!({ "listening": relay.addr() }), true)?;
     io::stdin().lock().read_to_end(&mut Vec::new())?;
@@ -170,7 +170,7 @@ pub(super) async fn enrol_ahead(
     config: &RelayConfig,
     scopes: &[Scope],
 ) -> anyhow::Result<Vec<DeviceBundle>> {
-    let relay = gridbeat_relay::start(config.clone(), gridbeat_domain::kinds()).await?;
+    let relay = gridbeat_relay::start(config.clone(), super::kinds()).await?;
     let mut bundles = Vec::new();
     for scope in scopes {
         bundles.push(enrol(&relay, scope, relay.addr()).await?);
@@ -201,7 +201,7 @@ pub(super) async fn connect(
     bundle: DeviceBundle,
     link: LinkPolicy,
 ) -> anyhow::Result<Device> {
-    let mut config = Config::new(file, bundle, INSTALL, gridbeat_domain::kinds());
+    let mut config = Config::new(file, bundle, INSTALL, super::kinds());
     config.link = link;
     Ok(Device::open(config).await?)
 }

@@ -7,6 +7,7 @@
 //! - `stock`: databases and files with many documents, made by the real cores without a network
 //! - `field`: a relay and devices over real sockets
 //! - `measure`: percentiles and memory
+//! - `peer`: the engine as one of several in a harness from outside
 //! - one file for each bench
 
 mod fan_in;
@@ -18,6 +19,7 @@ mod link_return;
 mod measure;
 mod move_scopes;
 mod open;
+mod peer;
 mod reconnect;
 mod relay_memory;
 mod save;
@@ -25,9 +27,11 @@ mod stock;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{Args as ClapArgs, Subcommand};
+use gridbeat_document::{Kind, Kinds};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -63,6 +67,8 @@ enum Bench {
     FanIn(fan_in::FanInArgs),
     /// Let honest devices work beside a hostile one, and take what they notice of it.
     Flood(flood::FloodArgs),
+    /// Be one side of a workload that other engines are measured by too.
+    Peer(peer::PeerArgs),
     /// Take a relay's memory over a large database, and with idle devices.
     RelayMemory(relay_memory::RelayMemoryArgs),
     /// The measured half of `open`, in a process of its own.
@@ -93,11 +99,19 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Bench::FanIn(args) => fan_in::run(&args, &workplace(dir)?)?,
         Bench::Flood(args) => flood::run(&args, &workplace(dir)?)?,
         Bench::RelayMemory(args) => relay_memory::run(&args, &workplace(dir)?)?,
+        Bench::Peer(args) => return peer::run(&args, dir.as_deref()),
         Bench::OpenChild(args) => return say(&open::child(&args)?, true),
         Bench::FloodChild(args) => return say(&hostile::run(&args)?, true),
         Bench::RelayChild(args) => return field::serve_child(&args),
     };
     say(&figures, json)
+}
+
+/// Returns the kinds that relays and devices of benches know: the domain's, and that of the workloads.
+fn kinds() -> Kinds {
+    let own: Arc<dyn Kind> = Arc::new(peer::CaseKind);
+    let domain = gridbeat_domain::kinds();
+    Kinds::new(domain.iter().cloned().chain([own]))
 }
 
 /// Makes the folder of a run. The system's own is no good: it is often in memory, where an fsync is free.

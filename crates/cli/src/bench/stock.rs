@@ -110,7 +110,7 @@ pub(super) fn open_device_with(
     let mut config = device_core::Config::new(device, INSTALL);
     config.key = key;
     let now = Clock::start().now();
-    let kinds = gridbeat_domain::kinds();
+    let kinds = super::kinds();
     Ok(device_core::Device::open(
         path,
         config,
@@ -131,6 +131,16 @@ pub(super) struct Carried {
     pub(super) rounds: u64,
 }
 
+/// A device that pushes what a bench makes up.
+#[derive(Debug)]
+pub(super) struct MadeUp {
+    pub(super) device: DeviceId,
+    pub(super) actor: Actor,
+    session: SessionId,
+    /// How many it has pushed in its session.
+    pushes: u64,
+}
+
 /// A relay's database in the hands of its brain, without a network.
 #[derive(Debug)]
 pub(super) struct Stock {
@@ -139,6 +149,8 @@ pub(super) struct Stock {
     clock: Clock,
     /// How long the relay has rested, beyond the time that really passed.
     rested: Duration,
+    /// What its wall clock shows, if not the time that really is.
+    wall: Option<WallTime>,
     random: Random,
     last_session: SessionId,
 }
@@ -168,14 +180,11 @@ impl Stock {
         };
         let store = SqliteStore::open(database, options, &mut random)?;
         Ok(Self {
-            relay: Relay::new(
-                Config::default(),
-                gridbeat_domain::kinds(),
-                store.incarnation(),
-            ),
+            relay: Relay::new(Config::default(), super::kinds(), store.incarnation()),
             store,
             clock,
             rested: Duration::ZERO,
+            wall: None,
             random,
             last_session: SessionId(0),
         })
@@ -191,48 +200,81 @@ impl Stock {
 
     /// Has a made-up author report so many incidents in a scope.
     pub(super) fn fill(&mut self, scope: &Scope, documents: u64) -> anyhow::Result<()> {
-        // So that whoever filled it before is not at work beside, whose haste would be held up.
-        self.rested += REST;
-        let author = DeviceId::mint(self.now().wall, &mut self.random);
-        self.enrol(author, scope)?;
-        let session = self.connect(author, None);
+        let mut author = self.author(scope)?;
+        let mut made = 0;
+        while made < documents {
+            let count = PUSH_DOCUMENTS.min(documents - made);
+            let fresh = (0..count)
+                .map(|_| incident(&self.clock, &mut self.random, author.device, author.actor));
+            let fresh = fresh.collect::<anyhow::Result<_>>()?;
+            self.push(&mut author, scope, fresh)?;
+            made += count;
+        }
+        self.relay.disconnected(self.now(), author.session);
+        self.exchange(author.session, [])?;
+        Ok(())
+    }
+
+    /// Enrols and connects a made-up author, who may write in a scope.
+    pub(super) fn author(&mut self, scope: &Scope) -> anyhow::Result<MadeUp> {
+        self.rest();
+        let device = DeviceId::mint(self.now().wall, &mut self.random);
+        self.enrol(device, scope)?;
+        let session = self.connect(device, None);
         let hello = Frame::Hello(Hello {
             versions: Versions::SPOKEN,
-            device: author,
+            device,
             install: INSTALL,
             incarnation: None,
             clock: Hlc::at(self.now().wall),
             scopes: Vec::new(),
         });
         self.exchange(session, [hello])?;
-        let actor = Actor::mint(&mut self.random);
-        let (mut made, mut number) = (0, 0);
-        while made < documents {
-            let count = PUSH_DOCUMENTS.min(documents - made);
-            number += 1;
-            let fresh = (0..count).map(|_| incident(&self.clock, &mut self.random, author, actor));
-            let push = Push {
-                number,
-                after: 0,
-                scope: scope.clone(),
-                documents: fresh.collect::<anyhow::Result<_>>()?,
-                seal: None,
-            };
-            let answers = self.exchange(session, [Frame::Push(push)])?;
-            let is_accepted = |frame: &Frame| {
-                matches!(frame, Frame::Ack(ack) if ack.number == number
-                    && ack.verdicts.iter().all(|verdict| *verdict == Verdict::Accepted))
-            };
-            let accepted = answers.iter().any(is_accepted);
-            ensure!(
-                accepted,
-                "the relay did not take the documents of the bench"
-            );
-            made += count;
-        }
-        self.relay.disconnected(self.now(), session);
-        self.exchange(session, [])?;
+        Ok(MadeUp {
+            device,
+            actor: Actor::mint(&mut self.random),
+            session,
+            pushes: 0,
+        })
+    }
+
+    /// Has an author push documents, each of whose changes must be accepted.
+    pub(super) fn push(
+        &mut self,
+        author: &mut MadeUp,
+        scope: &Scope,
+        documents: Vec<PushDocument>,
+    ) -> anyhow::Result<()> {
+        author.pushes += 1;
+        let number = author.pushes;
+        let push = Push {
+            number,
+            after: 0,
+            scope: scope.clone(),
+            documents,
+            seal: None,
+        };
+        let answers = self.exchange(author.session, [Frame::Push(push)])?;
+        let is_accepted = |frame: &Frame| {
+            matches!(frame, Frame::Ack(ack) if ack.number == number
+                && ack.verdicts.iter().all(|verdict| *verdict == Verdict::Accepted))
+        };
+        let accepted = answers.iter().any(is_accepted);
+        ensure!(
+            accepted,
+            "the relay did not take the documents of the bench"
+        );
         Ok(())
+    }
+
+    /// Lets so much time pass that no author counts as hasty, whose pushes would be held up.
+    pub(super) fn rest(&mut self) {
+        self.rested += REST;
+    }
+
+    /// Lets it be this time by the relay's wall clock, from here on.
+    pub(super) fn set_wall(&mut self, wall: WallTime) {
+        self.wall = Some(wall);
     }
 
     /// Puts documents into another scope too.
@@ -342,7 +384,7 @@ impl Stock {
         let now = self.clock.now();
         Now {
             monotonic: now.monotonic.plus(self.rested),
-            ..now
+            wall: self.wall.unwrap_or(now.wall),
         }
     }
 }
@@ -354,7 +396,7 @@ pub(super) fn incident(
     author: DeviceId,
     actor: Actor,
 ) -> anyhow::Result<PushDocument> {
-    let kinds = gridbeat_domain::kinds();
+    let kinds = super::kinds();
     let kind = kinds.find(KIND).context("the domain has no incidents")?;
     let kind: Arc<dyn Kind> = Arc::clone(kind);
     let wall: WallTime = clock.now().wall;

@@ -86,6 +86,7 @@ pub(super) fn refuse(
                 | SaveError::Edit(_)
                 | SaveError::UnknownKind { .. }
                 | SaveError::UnknownDocument { .. }
+                | SaveError::DocumentExists { .. }
                 | SaveError::UnknownScope { .. }
                 | SaveError::NotRefused { .. }
                 | SaveError::NotGranted(_),

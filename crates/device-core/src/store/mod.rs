@@ -206,6 +206,7 @@ impl StorageFault for SaveError {
             Self::Storage(source) => Some(source),
             Self::UnknownKind { .. }
             | Self::UnknownDocument { .. }
+            | Self::DocumentExists { .. }
             | Self::UnknownScope { .. }
             | Self::NotRefused { .. }
             | Self::NotGranted(_)

@@ -103,6 +103,33 @@ fn an_intent_that_may_not_be_done_saves_nothing() {
 }
 
 #[test]
+fn a_record_of_another_system_is_taken_over_once() {
+    let mut world = World::synced(1);
+    let (grid, theirs) = (scope("grid"), DocumentId::from_bytes([9; 16]));
+    let device = &mut world.devices[0];
+    let saved = device.create_as(
+        at(5_000),
+        theirs,
+        "slip",
+        &grid,
+        br#"{"open": {"text": "theirs"}}"#,
+    );
+    assert_eq!(saved.unwrap().document, theirs);
+    let again = device.create_as(
+        at(5_001),
+        theirs,
+        "slip",
+        &grid,
+        br#"{"open": {"text": "theirs"}}"#,
+    );
+    assert!(matches!(
+        again,
+        Err(SaveError::DocumentExists { document }) if document == theirs
+    ));
+    assert_eq!(device.history(theirs).unwrap().len(), 1);
+}
+
+#[test]
 fn history_tells_who_wanted_what_and_when() {
     let mut world = World::synced(1);
     let saved = world.create(0, "one");

@@ -445,11 +445,11 @@ fn a_push_waits_for_those_it_names_and_for_no_others() {
     };
     let mut session = live_relay();
     send(&mut session, push(4, 2, vec![push_document(1, 9)])).unwrap();
-    assert_eq!(numbers(&mut session), []);
+    assert_eq!(numbers(&mut session), Vec::<u64>::new());
     send(&mut session, push(3, 0, vec![push_document(2, 9)])).unwrap();
     assert_eq!(numbers(&mut session), [3], "an urgent one goes ahead");
     send(&mut session, push(2, 1, vec![push_document(1, 9)])).unwrap();
-    assert_eq!(numbers(&mut session), []);
+    assert_eq!(numbers(&mut session), Vec::<u64>::new());
     send(&mut session, push(1, 0, vec![push_document(1, 9)])).unwrap();
     assert_eq!(numbers(&mut session), [1, 2, 4]);
 }

@@ -1,7 +1,9 @@
 //! The golden frames in `vectors/`: what was once on the wire stays readable, and is made the same.
 //!
 //! One file a frame, with the version that brought it, in hexadecimal digits; lines that begin with `#` are words. Files are
-//! added, never edited: a failure here means that the wire has changed, and needs a new version.
+//! added, never edited: a failure here means that the wire has changed, and needs a new version. What each says lies beside
+//! it as JSON, and what becomes of its mutants in `mutants.txt`: the decoder in `tests/decoder`, which was written from the
+//! document alone, must find the same.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,12 +14,20 @@ use gridbeat_base::{
 };
 use gridbeat_sync_protocol::{
     Ack, Applied, BatchMark, BatchStamp, BatchStatement, Compare, CompareDocument, Compared,
-    ComparedDocument, Entry, FeedChange, Frame, Grant, Held, Hello, Noted, Notice, Push,
-    PushChange, PushDocument, Reconcile, RemovalHash, RemovalProof, RemovalStatement, Removed,
-    ScopeGreeting, Signer, Verdict, Versions, Welcome, decode, encode,
+    ComparedDocument, Entry, FeedChange, Frame, Grant, Held, Hello, Item, Noted, Notice, Push,
+    PushChange, PushDocument, Reconcile, Reconciler, RemovalHash, RemovalProof, RemovalStatement,
+    Removed, ScopeGreeting, Signer, Verdict, Versions, Welcome, decode, encode,
 };
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
+use crate::meaning;
 use crate::support::{close, digest, feed, greeting, hello, reason, scope, welcome};
+
+/// A change as Automerge makes it. The others here are only bytes, which no frame's reader minds.
+const CHANGE: &str = "856f4a83eef8c2ca0173015a63155b5579cf7ebab9ab058676ebfa92eb763ce7b07e0131635b218f1cf41b\
+    10070707070707070707070707070707070110acf9c4d50600011001010101010101010101010101010101\
+    08150a34014202560257017002710273027f087365766572697479017f017f14037f017f017f0f";
 
 /// Bytes that zstd does not make smaller, so that it is not called on.
 pub(crate) fn bytes<const N: usize>(n: u8) -> [u8; N] {
@@ -62,18 +72,69 @@ fn folder() -> PathBuf {
 }
 
 pub(crate) fn read(name: &str) -> Vec<u8> {
-    let path = folder().join(file_of(name));
+    let path = folder().join(file_of(name, "hex"));
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
     let lines = text.lines().filter(|line| !line.starts_with('#'));
-    let digits: Vec<u8> = lines.flat_map(str::bytes).collect();
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
-    digits.chunks(2).map(byte).collect()
+    from_hex(&lines.collect::<String>())
 }
 
-/// The file of a vector. Without a version in its name it is of the first.
-fn file_of(name: &str) -> String {
+/// What the file beside a vector says that it says.
+pub(crate) fn said(name: &str) -> Value {
+    let path = folder().join(file_of(name, "json"));
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path:?}: {error}"))
+}
+
+fn from_hex(digits: &str) -> Vec<u8> {
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    digits.as_bytes().chunks(2).map(byte).collect()
+}
+
+/// A file of a vector. Without a version in its name it is of the first.
+fn file_of(name: &str, extension: &str) -> String {
     let version = if name.contains(".v") { "" } else { ".v1" };
-    format!("{name}{version}.hex")
+    format!("{name}{version}.{extension}")
+}
+
+/// Every change of one byte of `bytes`: of each of its bits, and to some that mean something in CBOR.
+pub(crate) fn mutants(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    bytes.iter().enumerate().flat_map(move |(place, byte)| {
+        let flipped = (0..8).map(|bit| *byte ^ (1 << bit));
+        flipped.chain([0x00, 0x9f, 0xf6, 0xff]).map(move |byte| {
+            let mut mutant = bytes.to_vec();
+            mutant[place] = byte;
+            mutant
+        })
+    })
+}
+
+/// The line of a vector in `mutants.txt`: how many of its mutants are read and refused, and a hash over
+/// what the former say.
+pub(crate) fn fate_of_mutants(name: &str, meaning: impl Fn(&[u8]) -> Option<Value>) -> String {
+    let (mut read_count, mut refused_count, mut hash) = (0, 0, Sha256::new());
+    for mutant in mutants(&read(name)) {
+        if let Some(meaning) = meaning(&mutant) {
+            read_count += 1;
+            hash.update(format!("{meaning}\n"));
+        } else {
+            refused_count += 1;
+            hash.update("refused\n");
+        }
+    }
+    let digits: String = hash.finalize()[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!(
+        "{} {read_count} {refused_count} {digits}",
+        file_of(name, "hex")
+    )
+}
+
+/// Fails unless `mutants.txt` has this line.
+pub(crate) fn assert_known_fate(line: &str) {
+    let known = include_str!("mutants.txt");
+    assert!(known.lines().any(|known| known == line), "{line}");
 }
 
 /// A welcome of version 2 with the relay's stable mark.
@@ -133,8 +194,8 @@ fn push_vectors() -> Vec<(&'static str, Frame)> {
             seal: None,
         })
     };
-    let sealed = |previous| {
-        let documents = vec![push_document(1, &[&[1, 2, 3, 4]])];
+    let sealed = |previous, change: &[u8]| {
+        let documents = vec![push_document(1, &[change])];
         let stamp = BatchStamp {
             number: 12,
             clock: Hlc::at(WallTime(1_790_000_000_000)),
@@ -180,8 +241,12 @@ fn push_vectors() -> Vec<(&'static str, Frame)> {
             ]),
         ),
         ("push-recovered", push(vec![recovered])),
-        ("push-signed", sealed(Some(BatchMark::from_bytes(bytes(4))))),
-        ("push-signed-first", sealed(None)),
+        (
+            "push-signed",
+            sealed(Some(BatchMark::from_bytes(bytes(4))), &[1, 2, 3, 4]),
+        ),
+        ("push-signed-first", sealed(None, &[1, 2, 3, 4])),
+        ("push-signed-zstd", sealed(None, &from_hex(CHANGE))),
         ("push-zstd", push(vec![push_document(1, &[&[7; 400]])])),
         ("ack", ack(Some(124), &[true], vec![Verdict::Accepted])),
         (
@@ -229,14 +294,26 @@ fn feed_vectors() -> Vec<(&'static str, Frame)> {
     ]
 }
 
+/// The first message over so many documents. All bytes of a document's id and of its term are its number, from 0.
+///
+/// Into which ranges it cuts them is the library's choice: if a release of it chooses otherwise, the bytes stand here.
+fn first_message(count: u8) -> Vec<u8> {
+    let items = (0..count).map(|n| Item {
+        document: DocumentId::from_bytes([n; 16]),
+        digest: digest(n),
+    });
+    Reconciler::initiate(items).1
+}
+
 fn repair_vectors() -> Vec<(&'static str, Frame)> {
-    let reconcile = |seq| {
+    let reconcile = |seq, message| {
         Frame::Reconcile(Reconcile {
             scope: scope("a"),
             seq,
-            message: vec![0x61, 0, 0, 2, 0],
+            message,
         })
     };
+    let nothing = vec![0x61, 0, 0, 2, 0];
     let compare = |documents, last| {
         Frame::Compare(Compare {
             scope: scope("a"),
@@ -271,8 +348,10 @@ fn repair_vectors() -> Vec<(&'static str, Frame)> {
     };
     let documents = vec![asked(1, vec![hash(1), hash(2)]), asked(2, vec![])];
     vec![
-        ("reconcile-ask", reconcile(0)),
-        ("reconcile-answer", reconcile(40)),
+        ("reconcile-ask", reconcile(0, nothing.clone())),
+        ("reconcile-answer", reconcile(40, nothing)),
+        ("reconcile-few", reconcile(0, first_message(3))),
+        ("reconcile-many", reconcile(0, first_message(100))),
         ("compare", compare(documents, true)),
         ("compare-nothing", compare(vec![], true)),
         ("compared", Frame::Compared(compared)),
@@ -347,11 +426,29 @@ fn golden_frames_are_made_as_ever() {
 }
 
 #[test]
+fn golden_frames_say_what_is_written_beside_them() {
+    for (name, frame) in vectors() {
+        assert_eq!(meaning::of_frame(&frame), said(name), "{name}");
+    }
+}
+
+#[test]
+fn mutants_of_golden_frames_are_read_and_refused_as_the_document_says() {
+    // What zstd refuses differs by its release.
+    for (name, _) in vectors() {
+        if !name.ends_with("-zstd") {
+            let meaning = |bytes: &[u8]| decode(bytes).ok().map(|frame| meaning::of_frame(&frame));
+            assert_known_fate(&fate_of_mutants(name, meaning));
+        }
+    }
+}
+
+#[test]
 fn every_golden_frame_is_checked() {
     let frames = vectors().into_iter().map(|(name, _)| name);
     let names: BTreeSet<String> = frames
         .chain(crate::enrol::vector_names())
-        .map(file_of)
+        .flat_map(|name| ["hex", "json"].map(|extension| file_of(name, extension)))
         .collect();
     let files: BTreeSet<String> = fs::read_dir(folder())
         .unwrap()
@@ -363,17 +460,9 @@ fn every_golden_frame_is_checked() {
 #[test]
 fn no_change_of_one_byte_in_a_golden_frame_does_harm() {
     for (name, _) in vectors() {
-        let bytes = read(name);
-        for place in 0..bytes.len() {
-            for byte in (0..8)
-                .map(|bit| bytes[place] ^ (1 << bit))
-                .chain([0x00, 0x9f, 0xf6, 0xff])
-            {
-                let mut mutant = bytes.clone();
-                mutant[place] = byte;
-                if let Ok(frame) = decode(&mutant) {
-                    assert_eq!(decode(&encode(&frame)), Ok(frame), "{name} {place} {byte}");
-                }
+        for mutant in mutants(&read(name)) {
+            if let Ok(frame) = decode(&mutant) {
+                assert_eq!(decode(&encode(&frame)), Ok(frame), "{name} {mutant:02x?}");
             }
         }
     }

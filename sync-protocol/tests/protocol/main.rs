@@ -11,6 +11,7 @@ mod enrol;
 mod frames;
 mod golden;
 mod hostile;
+mod meaning;
 mod reconciliation;
 mod relay_rules;
 mod session_pair;

@@ -139,7 +139,7 @@ fn feed_frames_come_out_in_order() {
     let mut session = live_device();
     for seq in [13, 14, 12] {
         give(&mut session, change_at(seq)).unwrap();
-        assert_eq!(feeds(&mut session), []);
+        assert_eq!(feeds(&mut session), Vec::<u64>::new());
     }
     give(&mut session, change_at(11)).unwrap();
     assert_eq!(feeds(&mut session), [11, 12, 13, 14]);
@@ -154,7 +154,7 @@ fn a_count_of_own_entries_waits_for_the_acknowledgement_on_the_other_stream() {
     give(&mut session, own).unwrap();
     give(&mut session, change_at(13)).unwrap();
     give(&mut session, Frame::Ack(accepted(2, 11))).unwrap();
-    assert_eq!(feeds(&mut session), []);
+    assert_eq!(feeds(&mut session), Vec::<u64>::new());
     give(&mut session, Frame::Ack(accepted(1, 12))).unwrap();
     assert_eq!(feeds(&mut session), [11, 13]);
 }
@@ -175,7 +175,7 @@ fn frames_from_before_a_reconciliation_are_ignored_and_those_from_after_it_kept(
     session.compare(&scope("a"), vec![], true).unwrap();
     // The relay is done and feeds again; this overtakes its last answer.
     give(&mut session, change_at(15)).unwrap();
-    assert_eq!(feeds(&mut session), []);
+    assert_eq!(feeds(&mut session), Vec::<u64>::new());
     let compared = Compared {
         scope: scope("a"),
         seq: 14,

@@ -18,7 +18,10 @@ fn main() -> io::Result<()> {
     };
     let mut golden = Vec::new();
     for entry in fs::read_dir(vectors)? {
-        golden.push(bytes_of(&fs::read_to_string(entry?.path())?));
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "hex") {
+            golden.push(bytes_of(&fs::read_to_string(path)?));
+        }
     }
     golden.sort();
     for (target, input) in seeds(&golden) {

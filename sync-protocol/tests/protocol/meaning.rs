@@ -1,0 +1,301 @@
+//! What a message says, in the words of `PROTOCOL.md`, as JSON: compared with `vectors/*.json`.
+//!
+//! The decoder in `tests/decoder`, which was written from the document alone, must read the same. Ids, hashes and bytes
+//! are hexadecimal digits; runs are spelled out; times of receipt are whole, not differences.
+
+use gridbeat_sync_protocol::{
+    Ack, BatchStamp, Compare, Compared, EnrolAnswer, EnrolRequest, Entry, FeedChange, Frame, Grant,
+    Hello, Issued, Push, Reason, RemovalStatement, Removed, SUITE, Verdict, Welcome,
+};
+use serde_json::{Value, json};
+
+fn hex(bytes: impl AsRef<[u8]>) -> String {
+    let digits = bytes.as_ref().iter().map(|byte| format!("{byte:02x}"));
+    digits.collect()
+}
+
+fn list<T>(of: &[T], meaning: impl Fn(&T) -> Value) -> Value {
+    of.iter().map(meaning).collect()
+}
+
+/// What a frame says.
+pub(crate) fn of_frame(frame: &Frame) -> Value {
+    match frame {
+        Frame::Hello(hello) => of_hello(hello),
+        Frame::Welcome(welcome) => of_welcome(welcome),
+        Frame::Push(push) => of_push(push),
+        Frame::Ack(ack) => of_ack(ack),
+        Frame::Feed(feed) => json!({
+            "frame": "feed",
+            "scope": feed.scope.as_str(),
+            "first": feed.first_seq,
+            "digest": hex(feed.digest.bytes()),
+            "head": feed.head,
+            "entries": list(&feed.entries, of_entry),
+        }),
+        Frame::Applied(applied) => {
+            json!({"frame": "applied", "scope": applied.scope.as_str(), "seq": applied.seq})
+        }
+        Frame::Reconcile(reconcile) => json!({
+            "frame": "reconcile",
+            "scope": reconcile.scope.as_str(),
+            "seq": reconcile.seq,
+            "message": hex(&reconcile.message),
+        }),
+        Frame::Compare(compare) => of_compare(compare),
+        Frame::Compared(compared) => of_compared(compared),
+        Frame::Close(close) => json!({
+            "frame": "close",
+            "reason": of_reason(&close.reason),
+            "retry_after_s": close.retry_after_s,
+        }),
+        Frame::Notice(notice) => json!({
+            "frame": "notice",
+            "scope": notice.scope.as_ref().map(|scope| scope.as_str()),
+            "seq": notice.seq,
+            "deadline": notice.deadline.millis(),
+        }),
+        Frame::Removed(removed) => of_removed(removed),
+        Frame::Noted(noted) => json!({"frame": "noted", "removal": hex(noted.removal.bytes())}),
+    }
+}
+
+fn of_hello(hello: &Hello) -> Value {
+    json!({
+        "frame": "hello",
+        "newest": hello.versions.newest,
+        "oldest": hello.versions.oldest,
+        "device": hex(hello.device.bytes()),
+        "install": hex(hello.install.bytes()),
+        "incarnation": hello.incarnation.map(|incarnation| hex(incarnation.bytes())),
+        "clock": hello.clock.bits(),
+        "scopes": list(&hello.scopes, |mark| json!({
+            "scope": mark.scope.as_str(),
+            "cursor": mark.cursor,
+            "digest": hex(mark.digest.bytes()),
+            "documents": mark.documents,
+        })),
+    })
+}
+
+fn of_welcome(welcome: &Welcome) -> Value {
+    let grant = |grant| match grant {
+        Grant::None => "none",
+        Grant::Read => "read",
+        Grant::Write => "write",
+    };
+    json!({
+        "frame": "welcome",
+        "version": welcome.version,
+        "incarnation": hex(welcome.incarnation.bytes()),
+        "time": welcome.time.millis(),
+        "scopes": list(&welcome.scopes, |greeting| json!({
+            "scope": greeting.scope.as_str(),
+            "grant": grant(greeting.grant),
+            "digest_agrees": greeting.digest_agrees,
+            "head": greeting.head,
+            "verbs": greeting.verbs.map(|verbs| verbs.bits()),
+        })),
+        "stable": welcome.stable.map(|time| time.millis()),
+    })
+}
+
+fn of_push(push: &Push) -> Value {
+    let stamp = |stamp: &BatchStamp| {
+        json!({
+            "suite": SUITE,
+            "batch": stamp.number,
+            "clock": stamp.clock.bits(),
+            "wall": stamp.wall.millis(),
+            "previous": stamp.previous.map(|mark| hex(mark.bytes())),
+        })
+    };
+    let seal = push.seal.as_ref().map(|seal| {
+        let mut meaning = stamp(&seal.stamp);
+        meaning["signature"] = hex(seal.signature.bytes()).into();
+        meaning
+    });
+    json!({
+        "frame": "push",
+        "number": push.number,
+        "after": push.after,
+        "scope": push.scope.as_str(),
+        "documents": list(&push.documents, |document| json!({
+            "document": hex(document.document.bytes()),
+            "kind": document.kind,
+            "schema": document.schema_version,
+            "changes": list(&document.changes, |change| json!({
+                "hash": hex(change.hash().bytes()),
+                "chunk": hex(&change.bytes),
+                "author": change.recovered_from.map(|device| hex(device.bytes())),
+            })),
+        })),
+        "seal": seal,
+    })
+}
+
+fn of_ack(ack: &Ack) -> Value {
+    json!({
+        "frame": "ack",
+        "number": ack.number,
+        "received": ack.received.millis(),
+        "first": ack.first_seq,
+        "attached": ack.attached,
+        "verdicts": list(&ack.verdicts, |verdict| match verdict {
+            Verdict::Accepted => json!({"verdict": "accepted"}),
+            Verdict::Known => json!({"verdict": "known"}),
+            Verdict::Incomplete => json!({"verdict": "incomplete"}),
+            Verdict::Refused(reason) => json!({"verdict": "refused", "reason": of_reason(reason)}),
+        }),
+    })
+}
+
+fn of_reason(reason: &Reason) -> Value {
+    json!({"code": reason.code, "en": reason.en, "zh": reason.zh})
+}
+
+fn of_change(change: &FeedChange) -> Value {
+    json!({
+        "author": hex(change.author.bytes()),
+        "received": change.received.millis(),
+        "chunk": hex(&change.bytes),
+    })
+}
+
+fn of_entry(entry: &Entry) -> Value {
+    match entry {
+        Entry::Change { document, change } => json!({
+            "entry": "change",
+            "document": hex(document.bytes()),
+            "change": of_change(change),
+        }),
+        Entry::Attach {
+            document,
+            kind,
+            schema_version,
+            changes,
+        } => json!({
+            "entry": "enters",
+            "document": hex(document.bytes()),
+            "kind": kind,
+            "schema": schema_version,
+            "changes": list(changes, of_change),
+        }),
+        Entry::Detach { document } => {
+            json!({"entry": "leaves", "document": hex(document.bytes())})
+        }
+        Entry::Own { count } => json!({"entry": "own", "count": count}),
+    }
+}
+
+fn of_compare(compare: &Compare) -> Value {
+    json!({
+        "frame": "compare",
+        "scope": compare.scope.as_str(),
+        "last": compare.last,
+        "documents": list(&compare.documents, |document| json!({
+            "document": hex(document.document.bytes()),
+            "changes": list(&document.changes, |hash| hex(hash.bytes()).into()),
+        })),
+    })
+}
+
+fn of_compared(compared: &Compared) -> Value {
+    json!({
+        "frame": "compared",
+        "scope": compared.scope.as_str(),
+        "seq": compared.seq,
+        "digest": hex(compared.digest.bytes()),
+        "last": compared.last,
+        "documents": list(&compared.documents, |document| json!({
+            "document": hex(document.document.bytes()),
+            "held": document.held.as_ref().map(|held| json!({
+                "kind": held.kind,
+                "schema": held.schema_version,
+                "heads": list(&held.heads, |hash| hex(hash.bytes()).into()),
+                "lacks": list(&held.lacks, |hash| hex(hash.bytes()).into()),
+                "changes": list(&held.changes, of_change),
+            })),
+        })),
+    })
+}
+
+fn of_removed(removed: &Removed) -> Value {
+    // What cannot be read is a matter of the session, not of the frame (4.13).
+    let statement = RemovalStatement::from_bytes(&removed.statement).ok();
+    json!({
+        "frame": "removed",
+        "removal": hex(&removed.statement),
+        "signature": removed.signature.map(|signature| hex(signature.bytes())),
+        "states": statement.map(|statement| json!({
+            "suite": SUITE,
+            "device": hex(statement.device.bytes()),
+            "install": hex(statement.install.bytes()),
+            "scope": statement.scope.as_ref().map(|scope| scope.as_str()),
+            "incarnation": statement.incarnation.map(|incarnation| hex(incarnation.bytes())),
+            "seq": statement.seq,
+            "digest": hex(statement.digest.bytes()),
+            "documents": statement.documents,
+            "removed": statement.removed,
+            "kept": statement.kept,
+            "at": statement.at.millis(),
+        })),
+    })
+}
+
+/// What a request to enrol says.
+pub(crate) fn of_request(request: &EnrolRequest) -> Value {
+    match request {
+        EnrolRequest::Redeem(redeem) => json!({
+            "request": "redeem",
+            "code": hex(redeem.code.reveal()),
+            "key_request": {
+                "suite": SUITE,
+                "key": hex(redeem.request.key.bytes()),
+                "signature": hex(redeem.request.signature.bytes()),
+            },
+            "install": hex(redeem.install.bytes()),
+            "name": redeem.name,
+        }),
+        EnrolRequest::Renew => json!({"request": "renew"}),
+    }
+}
+
+/// What an answer to one says.
+pub(crate) fn of_answer(answer: &EnrolAnswer) -> Value {
+    match answer {
+        EnrolAnswer::Waiting {
+            fingerprint,
+            retry_after_s,
+        } => {
+            let digits = fingerprint.to_string().replace(' ', "");
+            json!({
+                "answer": "waiting",
+                "fingerprint": digits.parse::<u32>().unwrap(),
+                "retry_after_s": retry_after_s,
+            })
+        }
+        EnrolAnswer::Issued(issued) => of_issued(issued),
+        EnrolAnswer::Refused {
+            reason,
+            retry_after_s,
+        } => json!({
+            "answer": "refused",
+            "reason": of_reason(reason),
+            "retry_after_s": retry_after_s,
+        }),
+    }
+}
+
+fn of_issued(issued: &Issued) -> Value {
+    json!({
+        "answer": "issued",
+        "device": hex(issued.device.bytes()),
+        "server_name": issued.server_name,
+        "pins": list(&issued.pins, |der| hex(der).into()),
+        "certificates": list(&issued.certificates, |der| hex(der).into()),
+        "issued": issued.issued.millis(),
+        "renew_after": issued.renew_after.millis(),
+        "not_after": issued.not_after.millis(),
+    })
+}

@@ -16,6 +16,9 @@ use crate::workshop::{Workshop, run_counting_tests};
 /// Seeds of the simulator in one run.
 const SIMULATOR_SEEDS: &str = "1000";
 
+/// Where Python may be: one of the path's may lack what the system's packages hold.
+const PYTHONS: &[&str] = &["python3", "/usr/bin/python3"];
+
 /// One thing to check.
 pub(crate) struct Step {
     /// What to call it on the command line.
@@ -47,6 +50,11 @@ pub(crate) const STEPS: &[Step] = &[
         name: "audit",
         about: "known holes in the libraries (needs cargo-deny and an advisory database)",
         run: advisories::check,
+    },
+    Step {
+        name: "decoder",
+        about: "a decoder written from PROTOCOL.md alone reads the golden vectors (needs python3)",
+        run: decoder,
     },
     Step {
         name: "clippy",
@@ -146,6 +154,30 @@ fn deny(workshop: &Workshop) -> anyhow::Result<Outcome> {
         return Ok(Outcome::Skipped("cargo-deny is not installed"));
     }
     whole(&mut workshop.cargo(&["deny", "check", "bans", "licenses", "sources"]))
+}
+
+fn decoder(workshop: &Workshop) -> anyhow::Result<Outcome> {
+    let has_modules = |python: &&&str| {
+        Command::new(python)
+            .args(["-c", "import cryptography, zstandard"])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    };
+    let Some(python) = PYTHONS.iter().find(has_modules) else {
+        return Ok(Outcome::Skipped(
+            "there is no python3 with the modules cryptography and zstandard",
+        ));
+    };
+    let mut command = Command::new(python);
+    command
+        .args(["-B", "-m", "unittest", "-v", "decoder.test_vectors"])
+        .current_dir(workshop.root().join("tests"));
+    Ok(Outcome::Ran(run_counting_tests(
+        Runner::Unittest,
+        &mut command,
+    )?))
 }
 
 fn clippy(workshop: &Workshop) -> anyhow::Result<Outcome> {

@@ -9,6 +9,8 @@ pub(crate) enum Runner {
     Cargo,
     /// `cargo nextest`: one sum.
     Nextest,
+    /// `python3 -m unittest -v`: a line for each test. Its sum does not say how many passed.
+    Unittest,
 }
 
 /// How many tests passed and failed.
@@ -39,6 +41,7 @@ impl Tally {
     /// ```text
     ///      Summary [   0.015s] 5 tests run: 3 passed (1 slow), 1 failed, 1 timed out, 0 skipped
     /// test result: ok. 5 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.03s
+    /// test_hello_v1 (decoder.test_vectors.Vectors.test_hello_v1) ... ok
     /// ```
     pub(crate) fn of_line(runner: Runner, line: &str) -> Self {
         let plain = without_colours(line);
@@ -52,6 +55,13 @@ impl Tally {
                 .strip_prefix("Summary [")
                 .and_then(|rest| rest.split_once(" run: "))
                 .map(|(_time, counts)| counts),
+            Runner::Unittest => {
+                return match plain.trim_end().rsplit_once(" ... ") {
+                    Some((_name, "ok")) => Self::PASSED,
+                    Some((_name, "FAIL" | "ERROR")) => Self::FAILED,
+                    _not_a_result => Self::default(),
+                };
+            }
         };
         let mut tally = Self::default();
         for count in counts.into_iter().flat_map(|c| c.split([',', ';', '('])) {
@@ -122,6 +132,18 @@ mod tests {
     }
 
     #[test]
+    fn a_line_of_unittest_is_counted() {
+        let test =
+            |result: &str| format!("test_a (decoder.test_vectors.Packs.test_a) ... {result}\n");
+        check(Runner::Unittest, &test("ok"), 1, 0);
+        check(Runner::Unittest, &test("FAIL"), 0, 1);
+        check(Runner::Unittest, &test("ERROR"), 0, 1);
+        check(Runner::Unittest, &test("skipped 'it is late'"), 0, 0);
+        check(Runner::Unittest, "Ran 3 tests in 0.001s", 0, 0);
+        check(Runner::Unittest, "FAILED (failures=1, errors=1)", 0, 0);
+    }
+
+    #[test]
     fn what_a_test_printed_is_not_counted() {
         check(Runner::Cargo, "test tally::tests::a_summary ... ok", 0, 0);
         check(
@@ -131,5 +153,6 @@ mod tests {
             0,
         );
         check(Runner::Cargo, "5 passed, 0 failed", 0, 0);
+        check(Runner::Unittest, "ok", 0, 0);
     }
 }

@@ -2,16 +2,20 @@
 //!
 //! Ids of documents and devices and names of kinds stand once in a table at the head of the body;
 //! what follows names them by position. Times of receipt are written as the difference to the one
-//! before, in the order of the body (`PROTOCOL.md`, 5.2).
+//! before, in the order of the body (`PROTOCOL.md`, 5.2). Changes stand in it as they are, or are taken apart
+//! (`chunks`) and stand at its head.
 
 use gridbeat_base::{ChangeHash, DeviceId, DocumentId, WallTime};
 
+use crate::chunks::{Apart, Together};
 use crate::limits::{
     CHANGE_BYTES_MAX, COMPARE_DOCUMENTS_MAX, DOCUMENT_FRAME_CHANGES_MAX, FEED_ENTRIES_MAX,
     KIND_BYTES_MAX, PACK_UNPACKED_BYTES_MAX, PUSH_CHANGES_MAX, PUSH_DOCUMENTS_MAX,
 };
 use crate::wire::{Reader, Writer, check_count, number};
-use crate::{ComparedDocument, DecodeError, Entry, FeedChange, Held, PushChange, PushDocument};
+use crate::{
+    ComparedDocument, DecodeError, Entry, FeedChange, Held, PackForm, PushChange, PushDocument,
+};
 
 /// Size of a hash where hashes stand side by side in one byte string.
 const HASH_BYTES: usize = 32;
@@ -50,13 +54,16 @@ struct BodyWriter<'a> {
     devices: Table<DeviceId>,
     kinds: Table<&'a str>,
     received: WallTime,
+    /// The changes that are taken apart, if that is asked for.
+    apart: Option<Apart>,
     /// The body after its tables.
     rest: Writer,
 }
 
 impl<'a> BodyWriter<'a> {
-    fn new() -> Self {
+    fn new(form: PackForm) -> Self {
         Self {
+            apart: (form == PackForm::Apart).then(Apart::default),
             documents: Table(Vec::new()),
             devices: Table(Vec::new()),
             kinds: Table(Vec::new()),
@@ -69,11 +76,18 @@ impl<'a> BodyWriter<'a> {
         let difference = change.received.0.wrapping_sub(self.received.0);
         self.received = change.received;
         let author = self.devices.place(change.author);
-        self.rest
-            .array(3)
-            .uint(author)
-            .int(difference)
-            .bytes(&change.bytes);
+        self.rest.array(3).uint(author).int(difference);
+        self.chunk(&change.bytes);
+    }
+
+    /// Writes one raw change, or that it is the next of those taken apart.
+    fn chunk(&mut self, bytes: &[u8]) {
+        let apart = self.apart.as_mut();
+        if apart.is_some_and(|apart| apart.take(bytes)) {
+            self.rest.null();
+        } else {
+            self.rest.bytes(bytes);
+        }
     }
 
     fn changes(&mut self, changes: &[FeedChange]) {
@@ -85,7 +99,10 @@ impl<'a> BodyWriter<'a> {
 
     fn into_bytes(self) -> Vec<u8> {
         let mut head = Writer::new();
-        head.array(4);
+        head.array(4 + usize::from(self.apart.is_some()));
+        if let Some(apart) = &self.apart {
+            apart.write(&mut head);
+        }
         head.list(&self.documents.0, |out, id| {
             out.bytes(id.bytes());
         });
@@ -107,6 +124,7 @@ struct BodyReader<'b> {
     devices: Table<DeviceId>,
     kinds: Table<&'b str>,
     received: WallTime,
+    together: Option<Together<'b>>,
     /// How many more changes the body may hold.
     changes_left: usize,
 }
@@ -115,13 +133,16 @@ impl<'b> BodyReader<'b> {
     /// Reads a body: its tables, then a list of at most `max` elements, each by `read`.
     fn read<T>(
         body: &'b [u8],
+        form: PackForm,
         part: &'static str,
         max: usize,
         changes_max: usize,
         mut read: impl FnMut(&mut Self, &mut Reader<'b>) -> Result<T, DecodeError>,
     ) -> Result<Vec<T>, DecodeError> {
         let mut from = Reader::new(body);
-        let items = from.record(4, |from| {
+        let is_apart = form == PackForm::Apart;
+        let items = from.record(4 + u64::from(is_apart), |from| {
+            let together = is_apart.then(|| Together::read(from)).transpose()?;
             let id = |from: &mut Reader<'b>| from.fixed().map(DocumentId::from_bytes);
             let documents = Table(from.list("documents of a table", max, id)?);
             let id = |from: &mut Reader<'b>| from.fixed().map(DeviceId::from_bytes);
@@ -133,9 +154,12 @@ impl<'b> BodyReader<'b> {
                 devices,
                 kinds,
                 received: WallTime(0),
+                together,
                 changes_left: changes_max,
             };
-            from.list(part, max, |from| read(&mut tables, from))
+            let items = from.list(part, max, |from| read(&mut tables, from))?;
+            tables.together.map_or(Ok(()), |together| together.end())?;
+            Ok(items)
         })?;
         from.end()?;
         Ok(items)
@@ -166,9 +190,15 @@ impl<'b> BodyReader<'b> {
             count: 1,
             max: 0,
         })?;
-        let bytes = from.bytes()?;
+        let bytes = match &mut self.together {
+            None => from.bytes()?.to_vec(),
+            Some(together) => match from.optional(Reader::bytes)? {
+                Some(whole) => whole.to_vec(),
+                None => together.next()?,
+            },
+        };
         check_count("bytes of a change", bytes.len(), CHANGE_BYTES_MAX)?;
-        Ok(bytes.to_vec())
+        Ok(bytes)
     }
 }
 
@@ -178,8 +208,8 @@ pub(crate) fn kind<'b>(from: &mut Reader<'b>) -> Result<&'b str, DecodeError> {
 }
 
 /// Writes the body of a push.
-pub(crate) fn write_push(documents: &[PushDocument]) -> Vec<u8> {
-    let mut out = BodyWriter::new();
+pub(crate) fn write_push(documents: &[PushDocument], form: PackForm) -> Vec<u8> {
+    let mut out = BodyWriter::new(form);
     out.rest.array(documents.len());
     for document in documents {
         let id = out.documents.place(document.document);
@@ -190,9 +220,12 @@ pub(crate) fn write_push(documents: &[PushDocument]) -> Vec<u8> {
         for change in &document.changes {
             if let Some(author) = change.recovered_from {
                 let author = out.devices.place(author);
-                out.rest.array(2).bytes(&change.bytes).uint(author);
+                out.rest.array(2);
+                out.chunk(&change.bytes);
+                out.rest.uint(author);
             } else {
-                out.rest.array(1).bytes(&change.bytes);
+                out.rest.array(1);
+                out.chunk(&change.bytes);
             }
         }
     }
@@ -200,10 +233,11 @@ pub(crate) fn write_push(documents: &[PushDocument]) -> Vec<u8> {
 }
 
 /// Reads the body of a push.
-pub(crate) fn read_push(body: &[u8]) -> Result<Vec<PushDocument>, DecodeError> {
+pub(crate) fn read_push(body: &[u8], form: PackForm) -> Result<Vec<PushDocument>, DecodeError> {
     let part = "documents of a push";
     BodyReader::read(
         body,
+        form,
         part,
         PUSH_DOCUMENTS_MAX,
         PUSH_CHANGES_MAX,
@@ -244,8 +278,8 @@ fn push_change<'b>(
 }
 
 /// Writes the body of a feed frame.
-pub(crate) fn write_feed(entries: &[Entry]) -> Vec<u8> {
-    let mut out = BodyWriter::new();
+pub(crate) fn write_feed(entries: &[Entry], form: PackForm) -> Vec<u8> {
+    let mut out = BodyWriter::new(form);
     out.rest.array(entries.len());
     for entry in entries {
         match entry {
@@ -284,45 +318,52 @@ pub(crate) fn write_feed(entries: &[Entry]) -> Vec<u8> {
 }
 
 /// Reads the body of a feed frame.
-pub(crate) fn read_feed(body: &[u8]) -> Result<Vec<Entry>, DecodeError> {
+pub(crate) fn read_feed(body: &[u8], form: PackForm) -> Result<Vec<Entry>, DecodeError> {
     let (part, changes_max) = ("entries of a feed frame", DOCUMENT_FRAME_CHANGES_MAX);
-    BodyReader::read(body, part, FEED_ENTRIES_MAX, changes_max, |tables, from| {
-        from.variant(|from, kind| {
-            Ok(match kind {
-                CHANGE => {
-                    let document = tables.documents.at(from)?;
-                    let change = tables.change(from)?;
-                    (2, Entry::Change { document, change })
-                }
-                ATTACH => {
-                    let entry = Entry::Attach {
-                        document: tables.documents.at(from)?,
-                        kind: tables.kinds.at(from)?.to_owned(),
-                        schema_version: from.u16()?,
-                        changes: tables.changes(from)?,
-                    };
-                    (4, entry)
-                }
-                DETACH => {
-                    let document = tables.documents.at(from)?;
-                    (1, Entry::Detach { document })
-                }
-                OWN => (
-                    1,
-                    Entry::Own {
-                        count: from.uint()?,
-                    },
-                ),
-                // PROTOCOL 2.3: an entry the reader does not know cannot be skipped.
-                _ => return Err(DecodeError::UnknownEntry { kind }),
+    BodyReader::read(
+        body,
+        form,
+        part,
+        FEED_ENTRIES_MAX,
+        changes_max,
+        |tables, from| {
+            from.variant(|from, kind| {
+                Ok(match kind {
+                    CHANGE => {
+                        let document = tables.documents.at(from)?;
+                        let change = tables.change(from)?;
+                        (2, Entry::Change { document, change })
+                    }
+                    ATTACH => {
+                        let entry = Entry::Attach {
+                            document: tables.documents.at(from)?,
+                            kind: tables.kinds.at(from)?.to_owned(),
+                            schema_version: from.u16()?,
+                            changes: tables.changes(from)?,
+                        };
+                        (4, entry)
+                    }
+                    DETACH => {
+                        let document = tables.documents.at(from)?;
+                        (1, Entry::Detach { document })
+                    }
+                    OWN => (
+                        1,
+                        Entry::Own {
+                            count: from.uint()?,
+                        },
+                    ),
+                    // PROTOCOL 2.3: an entry the reader does not know cannot be skipped.
+                    _ => return Err(DecodeError::UnknownEntry { kind }),
+                })
             })
-        })
-    })
+        },
+    )
 }
 
 /// Writes the body of the answer to a comparison.
-pub(crate) fn write_compared(documents: &[ComparedDocument]) -> Vec<u8> {
-    let mut out = BodyWriter::new();
+pub(crate) fn write_compared(documents: &[ComparedDocument], form: PackForm) -> Vec<u8> {
+    let mut out = BodyWriter::new(form);
     out.rest.array(documents.len());
     for document in documents {
         let id = out.documents.place(document.document);
@@ -342,10 +383,14 @@ pub(crate) fn write_compared(documents: &[ComparedDocument]) -> Vec<u8> {
 }
 
 /// Reads the body of the answer to a comparison.
-pub(crate) fn read_compared(body: &[u8]) -> Result<Vec<ComparedDocument>, DecodeError> {
+pub(crate) fn read_compared(
+    body: &[u8],
+    form: PackForm,
+) -> Result<Vec<ComparedDocument>, DecodeError> {
     let (part, changes_max) = ("documents of a comparison", DOCUMENT_FRAME_CHANGES_MAX);
     BodyReader::read(
         body,
+        form,
         part,
         COMPARE_DOCUMENTS_MAX,
         changes_max,

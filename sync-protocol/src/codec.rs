@@ -45,7 +45,8 @@ pub fn encode(frame: &Frame) -> Vec<u8> {
             out.array(5 + sealed).uint(kind);
             out.uint(push.number).uint(push.after);
             out.text(push.scope.as_str());
-            pack::write(&mut out, &body::write_push(&push.documents));
+            let body = body::write_push(&push.documents, push.form);
+            pack::write(&mut out, push.form, &body);
             if let Some(seal) = &push.seal {
                 batch::write_seal(&mut out, seal);
             }
@@ -55,7 +56,8 @@ pub fn encode(frame: &Frame) -> Vec<u8> {
             out.array(6).uint(kind).text(feed.scope.as_str());
             out.uint(feed.first_seq).bytes(&feed.digest.bytes());
             out.uint(feed.head);
-            pack::write(&mut out, &body::write_feed(&feed.entries));
+            let body = body::write_feed(&feed.entries, feed.form);
+            pack::write(&mut out, feed.form, &body);
         }
         Frame::Applied(applied) => {
             out.array(3).uint(kind).text(applied.scope.as_str());
@@ -77,7 +79,8 @@ pub fn encode(frame: &Frame) -> Vec<u8> {
             out.array(6).uint(kind).text(compared.scope.as_str());
             out.uint(compared.seq).bytes(&compared.digest.bytes());
             out.bool(compared.last);
-            pack::write(&mut out, &body::write_compared(&compared.documents));
+            let body = body::write_compared(&compared.documents, compared.form);
+            pack::write(&mut out, compared.form, &body);
         }
         Frame::Close(close) => {
             out.array(3).uint(kind);
@@ -288,11 +291,14 @@ fn read_welcome(from: &mut Reader<'_>, has_mark: bool) -> Result<Welcome, Decode
 }
 
 fn read_push(from: &mut Reader<'_>, may_be_sealed: bool) -> Result<Push, DecodeError> {
+    let (number, after, scope) = (from.uint()?, from.uint()?, from.scope()?);
+    let (form, body) = pack::read(from)?;
     Ok(Push {
-        number: from.uint()?,
-        after: from.uint()?,
-        scope: from.scope()?,
-        documents: body::read_push(&pack::read(from)?)?,
+        number,
+        after,
+        scope,
+        documents: body::read_push(&body, form)?,
+        form,
         seal: match may_be_sealed {
             true => from.optional(batch::read_seal)?,
             false => None,
@@ -402,12 +408,16 @@ fn extend<T: Clone>(
 }
 
 fn read_feed(from: &mut Reader<'_>) -> Result<Feed, DecodeError> {
+    let (scope, first_seq) = (from.scope()?, from.uint()?);
+    let (digest, head) = (Digest::from_bytes(from.fixed()?), from.uint()?);
+    let (form, body) = pack::read(from)?;
     Ok(Feed {
-        scope: from.scope()?,
-        first_seq: from.uint()?,
-        digest: Digest::from_bytes(from.fixed()?),
-        head: from.uint()?,
-        entries: body::read_feed(&pack::read(from)?)?,
+        scope,
+        first_seq,
+        digest,
+        head,
+        entries: body::read_feed(&body, form)?,
+        form,
     })
 }
 
@@ -449,12 +459,16 @@ fn read_compare(from: &mut Reader<'_>) -> Result<Compare, DecodeError> {
 }
 
 fn read_compared(from: &mut Reader<'_>) -> Result<Compared, DecodeError> {
+    let (scope, seq) = (from.scope()?, from.uint()?);
+    let (digest, last) = (Digest::from_bytes(from.fixed()?), from.bool()?);
+    let (form, body) = pack::read(from)?;
     Ok(Compared {
-        scope: from.scope()?,
-        seq: from.uint()?,
-        digest: Digest::from_bytes(from.fixed()?),
-        last: from.bool()?,
-        documents: body::read_compared(&pack::read(from)?)?,
+        scope,
+        seq,
+        digest,
+        last,
+        documents: body::read_compared(&body, form)?,
+        form,
     })
 }
 

@@ -24,9 +24,9 @@ use crate::limits::{
     PUSH_WINDOW_BYTES, PUSHES_OUT_MAX, PUSHES_RESERVE, RECONCILE_BYTES_MAX,
 };
 use crate::{
-    Ack, Applied, Close, CloseReason, Compare, CompareDocument, Compared, Feed, Frame, Grant,
-    Hello, Notice, Push, PushDocument, Reconcile, RelayMisbehaved, RemovalHash, Removed, Seal,
-    SessionError, VERSION_OF_LEAVING, Verdict, Welcome,
+    Ack, Applied, Close, CloseReason, Compare, CompareDocument, Compared, Feed, Frame, FrameKind,
+    Grant, Hello, Notice, PackForm, Push, PushDocument, Reconcile, RelayMisbehaved, RemovalHash,
+    Removed, Seal, SessionError, VERSION_OF_LEAVING, Verdict, Welcome,
 };
 
 /// What a device's session takes in.
@@ -124,6 +124,8 @@ struct PushOut {
 /// The device's half of one session.
 pub struct DeviceSession {
     state: State,
+    /// How changes travel that are pushed now.
+    form: PackForm,
     /// Pushes without an acknowledgement, by number.
     pushes: BTreeMap<u64, PushOut>,
     /// The number of the newest push.
@@ -139,12 +141,19 @@ impl DeviceSession {
     pub const fn new() -> Self {
         Self {
             state: State::Idle,
+            form: PackForm::Whole,
             pushes: BTreeMap::new(),
             pushed: 0,
             scopes: BTreeMap::new(),
             removal: None,
             outputs: VecDeque::new(),
         }
+    }
+
+    /// Takes it that the relay will choose this version again, which it chose last: pushes that go out before its
+    /// greeting are in the form of that.
+    pub fn expect_version(&mut self, version: u16) {
+        self.form = PackForm::of_version(version);
     }
 
     /// Begins the session: greets the relay. Pushes may follow at once.
@@ -254,6 +263,7 @@ impl DeviceSession {
             after,
             scope: scope.clone(),
             documents,
+            form: self.form,
             seal,
         };
         self.send(lane, Frame::Push(push));
@@ -476,6 +486,7 @@ impl DeviceSession {
         if !hello.versions.contain(welcome.version) {
             return Err(RelayMisbehaved::VersionNotOffered(welcome.version).into());
         }
+        self.form = PackForm::of_version(version);
         // PROTOCOL 3.4: our scopes come first, in our order; none is there twice.
         for (place, mark) in hello.scopes.iter().enumerate() {
             if welcome.scopes.get(place).map(|scope| &scope.scope) != Some(&mark.scope) {
@@ -596,6 +607,10 @@ impl DeviceSession {
         let pushes_out = self.pushes.values().any(|push| push.scope == *name);
         if let Some(scope) = self.scopes.get_mut(name) {
             while let Some(feed) = scope.release(pushes_out)? {
+                // PROTOCOL 9.1: what later versions brought is sent only in their sessions.
+                if matches!(self.state, State::Live { version } if !feed.form.is_of(version)) {
+                    return Err(RelayMisbehaved::LaterVersion(FrameKind::Feed).into());
+                }
                 self.outputs.push_back(DeviceOutput::Feed(feed));
             }
         }
@@ -617,6 +632,10 @@ impl DeviceSession {
 
     fn handle_compared(&mut self, compared: Compared) -> Result<(), SessionError> {
         let name = compared.scope.clone();
+        // PROTOCOL 9.1: what later versions brought is sent only in their sessions.
+        if matches!(self.state, State::Live { version } if !compared.form.is_of(version)) {
+            return Err(RelayMisbehaved::LaterVersion(FrameKind::Compared).into());
+        }
         let Some(scope) = self.scopes.get_mut(&name) else {
             return Err(RelayMisbehaved::ComparedUnasked(name).into());
         };

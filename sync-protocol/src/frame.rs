@@ -136,8 +136,20 @@ pub struct Push {
     pub scope: Scope,
     /// The documents it changes.
     pub documents: Vec<PushDocument>,
+    /// How its changes travel.
+    pub form: PackForm,
     /// The device's signature; `None` from a device without a signing key.
     pub seal: Option<Seal>,
+}
+
+/// How the changes of a frame travel. What they are is the same.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum PackForm {
+    /// Each as it is.
+    #[default]
+    Whole,
+    /// Taken apart, like beside like, without what the reader can make.
+    Apart,
 }
 
 /// One document's changes in a push.
@@ -218,6 +230,8 @@ pub struct Feed {
     pub head: u64,
     /// The entries, numbered densely. An [`Entry::Own`] stands for as many as it counts.
     pub entries: Vec<Entry>,
+    /// How their changes travel.
+    pub form: PackForm,
 }
 
 /// One entry of a feed, or a run of the receiver's own.
@@ -318,6 +332,8 @@ pub struct Compared {
     pub digest: Digest,
     /// The documents asked about.
     pub documents: Vec<ComparedDocument>,
+    /// How their changes travel.
+    pub form: PackForm,
     /// Whether this answers the last [`Compare`], completely.
     pub last: bool,
 }

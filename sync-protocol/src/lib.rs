@@ -4,6 +4,7 @@
 //! - `batch`, `key`: what a device signs of each push, and by which keys
 //! - `leave`: the notice of leaving, and the signed statement of what was removed
 //! - `codec`, `body`, `pack`, `wire`: the bytes of frames, made and read there alone
+//! - `chunks`: raw changes taken apart for a pack, and put together again
 //! - `reader`: frames on a stream that carries many
 //! - `device_session`, `device_scope`: the device's end of a session
 //! - `relay_session`, `relay_pushes`, `relay_scope`, `runs`: the relay's end
@@ -21,6 +22,7 @@
 
 mod batch;
 mod body;
+mod chunks;
 mod codec;
 mod device_scope;
 mod device_session;
@@ -56,8 +58,8 @@ pub use enrol::{
 pub use error::{CloseReason, DecodeError, SessionError};
 pub use frame::{
     Ack, Applied, Close, Compare, CompareDocument, Compared, ComparedDocument, Entry, Feed,
-    FeedChange, Frame, FrameKind, Grant, Held, Hello, Push, PushChange, PushDocument, Reason,
-    Reconcile, ScopeGreeting, ScopeMark, Verdict, Versions, Welcome,
+    FeedChange, Frame, FrameKind, Grant, Held, Hello, PackForm, Push, PushChange, PushDocument,
+    Reason, Reconcile, ScopeGreeting, ScopeMark, Verdict, Versions, Welcome,
 };
 pub use invitation::{Invitation, InvitationError, Pin};
 pub use key::{PublicKey, SIGNATURE_BYTES, SUITE, Signature, Signer};
@@ -66,4 +68,4 @@ pub use misbehaved::{DeviceMisbehaved, RelayMisbehaved};
 pub use reader::{FrameReader, write_prefixed};
 pub use reconcile::{Item, ReconcileError, Reconciler, Step, respond};
 pub use relay_session::{RelayInput, RelayOutput, RelaySession};
-pub use version::{ALPN, VERSION_NEWEST, VERSION_OF_LEAVING, VERSION_OLDEST};
+pub use version::{ALPN, VERSION_NEWEST, VERSION_OF_APART, VERSION_OF_LEAVING, VERSION_OLDEST};

@@ -25,8 +25,8 @@ use crate::relay_pushes::RelayPushes;
 use crate::relay_scope::RelayScope;
 use crate::{
     Ack, Applied, BatchProof, BatchStatement, Close, CloseReason, Compare, Compared,
-    DeviceMisbehaved, Feed, Frame, FrameKind, Grant, Hello, Noted, Notice, PublicKey, Push,
-    PushDocument, Reconcile, RemovalHash, RemovalProof, Removed, ScopeGreeting, SessionError,
+    DeviceMisbehaved, Feed, Frame, FrameKind, Grant, Hello, Noted, Notice, PackForm, PublicKey,
+    Push, PushDocument, Reconcile, RemovalHash, RemovalProof, Removed, ScopeGreeting, SessionError,
     VERSION_OF_LEAVING, Versions, Welcome,
 };
 
@@ -287,6 +287,7 @@ impl RelaySession {
         let weight = feed.weight();
         check_size(weight, FEED_WEIGHT_MAX)?;
         scope.note_fed(last, weight);
+        feed.form = self.form();
         self.send(lane, Frame::Feed(feed));
         Ok(())
     }
@@ -331,7 +332,7 @@ impl RelaySession {
     /// # Panics
     ///
     /// If it does not fit the comparison that waits.
-    pub fn compared(&mut self, compared: Compared) -> Result<(), SessionError> {
+    pub fn compared(&mut self, mut compared: Compared) -> Result<(), SessionError> {
         self.check_live()?;
         if !compared.documents.is_empty() {
             check_size(compared.weight(), FEED_WEIGHT_MAX)?;
@@ -339,6 +340,7 @@ impl RelaySession {
         let scope = self.scopes.get_mut(&compared.scope);
         let fits = scope.is_some_and(|scope| scope.compared(&compared));
         assert!(fits, "the answer fits the comparison that came out");
+        compared.form = self.form();
         self.send(Lane::Control, Frame::Compared(compared));
         Ok(())
     }
@@ -575,10 +577,14 @@ impl RelaySession {
 
     /// Hands on every push whose turn it is, once the device has greeted and was welcomed.
     fn release_pushes(&mut self) -> Result<(), SessionError> {
-        let State::Live { install, .. } = self.state else {
+        let State::Live { install, version } = self.state else {
             return Ok(());
         };
         while let Some(push) = self.pushes.release() {
+            // PROTOCOL 9.1: what later versions brought is sent only in their sessions.
+            if !push.form.is_of(version) {
+                return Err(DeviceMisbehaved::LaterVersion(FrameKind::Push).into());
+            }
             let proof = self.prove(install, &push)?;
             self.outputs.push_back(RelayOutput::Pushed {
                 number: push.number,
@@ -613,6 +619,14 @@ impl RelaySession {
             self.end(CloseReason::Failed(error.clone()));
         }
         result
+    }
+
+    /// Returns how changes travel that are fed now.
+    const fn form(&self) -> PackForm {
+        match self.state {
+            State::Live { version, .. } => PackForm::of_version(version),
+            State::Greeting { .. } | State::Greeted { .. } | State::Ended => PackForm::Whole,
+        }
     }
 
     const fn check_live(&self) -> Result<(), SessionError> {

@@ -1,9 +1,9 @@
 //! Which versions of the protocol this program speaks, and which one a session takes.
 
-use crate::Versions;
+use crate::{PackForm, Versions};
 
 /// The newest version this program speaks.
-pub const VERSION_NEWEST: u16 = 2;
+pub const VERSION_NEWEST: u16 = 3;
 
 /// The oldest version this program speaks.
 pub const VERSION_OLDEST: u16 = 1;
@@ -11,8 +11,27 @@ pub const VERSION_OLDEST: u16 = 1;
 /// The version from which on leaving is spoken of: notices, removals and their acknowledgements.
 pub const VERSION_OF_LEAVING: u16 = 2;
 
+/// The version from which on changes may travel taken apart.
+pub const VERSION_OF_APART: u16 = 3;
+
 /// The name of the protocol in TLS's application-layer negotiation (ALPN).
 pub const ALPN: &[u8] = b"gridbeat/1";
+
+impl PackForm {
+    /// Returns the smallest form in sessions of a version.
+    pub(crate) const fn of_version(version: u16) -> Self {
+        if version >= VERSION_OF_APART {
+            Self::Apart
+        } else {
+            Self::Whole
+        }
+    }
+
+    /// Returns whether sessions of a version have this form.
+    pub(crate) const fn is_of(self, version: u16) -> bool {
+        matches!(self, Self::Whole) || version >= VERSION_OF_APART
+    }
+}
 
 impl Versions {
     /// The versions this program speaks.

@@ -4,6 +4,7 @@ import hashlib
 
 import zstandard
 
+from . import chunks
 from .cbor import Reader, Unreadable
 from .shapes import Optional, array, blob, boolean, choice, fixed, integer, nullable, record
 from .shapes import side_by_side, text, uint, wrapped
@@ -77,19 +78,21 @@ def verdicts(reader):
     return choice("verdict", VERDICTS)(reader)
 
 
-PACKS = {0: ("plain", {"body": blob()}), 1: ("zstd", {"size": uint(), "zstd": blob()})}
+PLAIN, PACKED = {"body": blob()}, {"size": uint(), "zstd": blob()}
+PACKS = {0: ("plain", PLAIN), 1: ("zstd", PACKED), 2: ("apart", PLAIN), 3: ("apart, zstd", PACKED)}
 
 
 def pack(reader):
-    """Reads a pack and gives its body (5.1, 5.3)."""
+    """Reads a pack and gives its body, and whether its changes are taken apart (5.1, 5.3)."""
     found = choice("pack", PACKS)(reader)
-    if found["pack"] == "plain":
+    is_apart = found["pack"].startswith("apart")
+    if "body" in found:
         if len(found["body"]) > PACK_UNPACKED_BYTES_MAX:
             raise Unreadable("a body that is too large")
-        return found["body"]
+        return found["body"], is_apart
     if found["size"] > PACK_UNPACKED_BYTES_MAX:
         raise Unreadable("a body that is too large when it is unpacked")
-    return unpack(found["zstd"], found["size"])
+    return unpack(found["zstd"], found["size"]), is_apart
 
 
 def unpack(packed, size):
@@ -112,7 +115,19 @@ def unpack(packed, size):
     return bytes(body)
 
 
-chunk = blob(CHANGE_BYTES_MAX)
+whole_chunk = blob(CHANGE_BYTES_MAX)
+
+
+def chunk(reader):
+    """A raw change, or the next of those that are taken apart."""
+    if reader.together is None or not reader.null():
+        return whole_chunk(reader)
+    made = reader.together.next()
+    if len(made) > CHANGE_BYTES_MAX:
+        raise Unreadable(f"{len(made)} bytes, the most is {CHANGE_BYTES_MAX}")
+    return made
+
+
 kind_name = text(KIND_BYTES_MAX)
 place = uint()
 
@@ -140,17 +155,25 @@ compared_document = record(document=place, held=nullable(held))
 
 def body_of(content, most, changes_most):
     """A body of 5.2 with so many elements and changes; its positions are not yet looked up."""
-    shape = record(
+    def together(reader):
+        reader.together = chunks.Together(reader)
+
+    tables = dict(
         documents=array(identity, most),
         devices=array(identity, changes_most),
         kinds=array(kind_name, most),
         content=array(content, most),
     )
+    whole, apart = record(**tables), record(apart=together, **tables)
 
-    def read(data, shortest):
+    def read(pack, shortest):
+        data, is_apart = pack
         reader = Reader(data, shortest)
-        body = shape(reader)
+        reader.together = None
+        body = (apart if is_apart else whole)(reader)
         reader.end()
+        if is_apart:
+            reader.together.end()
         return body
 
     return read

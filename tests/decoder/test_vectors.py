@@ -13,7 +13,7 @@ import unittest
 
 import zstandard
 
-from . import enrolment, frames, meaning, negentropy, signed, vectors
+from . import chunks, enrolment, frames, meaning, negentropy, signed, vectors
 from .cbor import Reader, Unreadable, encode
 
 AUTOMERGE = bytes.fromhex("856f4a83")  # what a chunk of Automerge's begins with
@@ -50,7 +50,7 @@ for one in vectors.paths():
 class TheDocument(unittest.TestCase):
     def test_has_the_limits_that_are_held_here(self):
         rows = re.findall(r"^\| `([A-Z_]+)` \| (\d+) \|", vectors.DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
-        constants = vars(enrolment) | vars(frames)
+        constants = vars(enrolment) | vars(frames) | vars(chunks)
         held = {name: constants[name] for name, _ in rows if name in constants}
         self.assertGreater(len(held), 20)
         self.assertEqual(held, {name: int(value) for name, value in rows if name in held})
@@ -204,7 +204,7 @@ class Refusals(unittest.TestCase):
 
     def test_what_cannot_be_skipped(self):
         self.refuse(encode([13, "a"]), "frame 13 is unknown")
-        self.refuse(encode([4, "a", 1, bytes(16), 1, [2, b""]]), "pack 2 is unknown")
+        self.refuse(encode([4, "a", 1, bytes(16), 1, [4, b""]]), "pack 4 is unknown")
         self.refuse(encode([4, "a", 1, bytes(16), 1, [0, encode([[], [], [], [[4]]])]]), "entry 4 is unknown")
         self.refuse(encode([3, 1, 0, None, [], [[4, 1]]]), "verdict 4 is unknown")
         self.refuse(encode([2, 1, 0, "a", [0, encode([[], [], [], []])], [2]]), "suite 2 is unknown")

@@ -98,6 +98,7 @@ impl Harness {
     fn start(&self, words: &str) -> Peer {
         let mut child = self
             .peer(words)
+            .current_dir(self.0.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

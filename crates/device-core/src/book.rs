@@ -27,6 +27,8 @@ pub(crate) struct Book {
     pub(crate) incarnation: Option<Incarnation>,
     /// All that the relay received up to then is in a backup, as it last said.
     pub(crate) stable: Option<WallTime>,
+    /// The version of the protocol that the relay chose last.
+    pub(crate) relay_version: Option<u16>,
     pub(crate) scopes: BTreeMap<Scope, ScopeRow>,
     pub(crate) waiting: Totals,
     /// The chain of signed batches. Numbers given since the last acknowledgement may be given again after
@@ -57,6 +59,7 @@ impl Book {
             relay_time: None,
             incarnation: meta.incarnation,
             stable: meta.stable,
+            relay_version: meta.relay_version,
             scopes: scopes::load(db)?,
             waiting: Totals {
                 changes: waiting.len() as u64,
@@ -85,6 +88,9 @@ impl Book {
         }
         if self.stable != before.stable {
             meta::put_stable(db, self.stable)?;
+        }
+        if self.relay_version != before.relay_version {
+            meta::put_relay_version(db, self.relay_version)?;
         }
         let moved = self.clock != before.clock || self.waiting != before.waiting;
         if moved && self.clock.last() != self.clock_kept {

@@ -2,7 +2,7 @@
 
 use gridbeat_base::Install;
 use gridbeat_sync_protocol::{
-    EnrolCode, EnrolRequest, Frame, Redeem, Signer, decode, write_prefixed,
+    EnrolCode, EnrolRequest, Frame, PackForm, Redeem, Signer, decode, write_prefixed,
 };
 
 use crate::enrolment::{
@@ -13,7 +13,7 @@ use crate::link::{AGAIN, ANYTHING, BENT, DOWN, FORGED, LINK, NOTE, PASS, REPORT,
 use crate::scene::Scene;
 use crate::world::World;
 
-/// How a stored pack begins, and a compressed one.
+/// How a stored pack begins, and a compressed one; of changes that are taken apart, the second byte is 2 more.
 const STORED_PACK: [u8; 2] = [0x82, 0x00];
 const ZSTD_PACK: [u8; 2] = [0x83, 0x01];
 
@@ -160,10 +160,10 @@ fn session() -> Vec<Vec<u8>> {
 
 /// Takes a pack's body out of a frame that carries one, as an input of the target `pack`.
 fn pack_input(frame: &[u8]) -> Option<Vec<u8>> {
-    let mode = match decode(frame).ok()? {
-        Frame::Push(_) => 0,
-        Frame::Feed(_) => 1,
-        Frame::Compared(_) => 2,
+    let (mode, form) = match decode(frame).ok()? {
+        Frame::Push(push) => (0, push.form),
+        Frame::Feed(feed) => (1, feed.form),
+        Frame::Compared(compared) => (2, compared.form),
         Frame::Hello(_)
         | Frame::Welcome(_)
         | Frame::Ack(_)
@@ -175,9 +175,14 @@ fn pack_input(frame: &[u8]) -> Option<Vec<u8>> {
         | Frame::Removed(_)
         | Frame::Noted(_) => return None,
     };
+    // A target's mode names the frame by the rest of three.
+    let (mode, apart) = match form {
+        PackForm::Whole => (mode, 0),
+        PackForm::Apart => (0x40 + (mode + 2) % 3, 2),
+    };
     // A pack is the last field of each: its format, for a compressed one its size, then its bytes.
-    (0..frame.len()).find_map(
-        |at| match <[u8; 2]>::try_from(frame.get(at..at + 2)?).ok()? {
+    (0..frame.len()).find_map(|at| {
+        match [*frame.get(at)?, frame.get(at + 1)?.checked_sub(apart)?] {
             STORED_PACK => Some([&[mode], bytes_to_end(&frame[at + 2..])?].concat()),
             ZSTD_PACK => {
                 let (declared, rest) = number(&frame[at + 2..])?;
@@ -185,8 +190,8 @@ fn pack_input(frame: &[u8]) -> Option<Vec<u8>> {
                 Some([&[mode | 0x80], &declared.to_be_bytes()[..], packed].concat())
             }
             _ => None,
-        },
-    )
+        }
+    })
 }
 
 /// Reads a byte string that ends where the frame ends.

@@ -2,7 +2,7 @@
 
 use gridbeat_base::{Digest, Scope};
 use gridbeat_sync_protocol::{
-    Compared, Feed, Frame, FrameReader, Push, decode, encode, write_prefixed,
+    Compared, Feed, Frame, FrameReader, PackForm, Push, decode, encode, write_prefixed,
 };
 
 use crate::input::Input;
@@ -10,8 +10,8 @@ use crate::input::Input;
 /// Longest input whose frame is written again: beyond it a frame's canonical form may be over a limit.
 const WRITTEN_AGAIN_MAX: usize = 64 * 1024;
 
-/// How a stored pack begins, which is the end of the frames that have one.
-const STORED_PACK: [u8; 2] = [0x82, 0x00];
+/// How a stored pack begins, which is the end of the frames that have one: with changes as they are, and taken apart.
+const STORED_PACKS: [[u8; 2]; 2] = [[0x82, 0x00], [0x82, 0x02]];
 
 /// Reads any bytes as a frame, and as a stream of frames cut anywhere.
 pub(crate) fn frame(bytes: &[u8]) {
@@ -33,14 +33,16 @@ pub(crate) fn frame(bytes: &[u8]) {
 pub(crate) fn pack(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let mode = input.byte();
+    let apart = usize::from(mode & 0x40 != 0);
+    let stored = STORED_PACKS[apart];
     let mut frame = encode(&without_body(mode % 3));
-    let pack = frame.windows(2).rposition(|it| it == STORED_PACK);
+    let pack = frame.windows(2).rposition(|it| it == STORED_PACKS[0]);
     frame.truncate(pack.expect("a body of a few bytes is stored"));
     if mode & 0x80 == 0 {
-        frame.extend(STORED_PACK);
+        frame.extend(stored);
     } else {
         let declared = input.number() as u32;
-        frame.extend([0x83, 0x01, 0x1a]);
+        frame.extend([0x83, stored[1] + 1, 0x1a]);
         frame.extend(declared.to_be_bytes());
     }
     frame.push(0x5a);
@@ -54,6 +56,7 @@ fn without_body(kind: u8) -> Frame {
     let digest = Digest::from_bytes([0; 16]);
     match kind {
         0 => Frame::Push(Push {
+            form: PackForm::Whole,
             number: 1,
             after: 0,
             scope,
@@ -61,6 +64,7 @@ fn without_body(kind: u8) -> Frame {
             seal: None,
         }),
         1 => Frame::Feed(Feed {
+            form: PackForm::Whole,
             scope,
             first_seq: 1,
             digest,
@@ -68,6 +72,7 @@ fn without_body(kind: u8) -> Frame {
             entries: Vec::new(),
         }),
         _ => Frame::Compared(Compared {
+            form: PackForm::Whole,
             scope,
             seq: 1,
             digest,

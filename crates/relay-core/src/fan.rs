@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use gridbeat_base::{Lane, Now, Scope};
-use gridbeat_sync_protocol::{Entry, Feed, FeedChange, limits::FEED_TARGET_BYTES};
+use gridbeat_sync_protocol::{Entry, Feed, FeedChange, PackForm, limits::FEED_TARGET_BYTES};
 
 use crate::reasons::STORAGE_FAILED;
 use crate::relay::{Relay, Waiting};
@@ -122,6 +122,7 @@ impl Relay {
             digest: page.digest,
             head,
             entries: page.entries.into_iter().map(entry).collect(),
+            form: PackForm::default(),
         };
         for session in receivers {
             self.counters.feed_entries += entries;

@@ -5,7 +5,7 @@
 //! whatever changes while the two sides talk comes again as an entry.
 
 use gridbeat_base::{DocumentId, Now, Scope};
-use gridbeat_sync_protocol::{Compare, Compared, ComparedDocument, Held, Item, respond};
+use gridbeat_sync_protocol::{Compare, Compared, ComparedDocument, Held, Item, PackForm, respond};
 
 use crate::config::COMPARE_BYTES_MAX;
 use crate::fan::feed_change;
@@ -160,6 +160,7 @@ impl Relay {
             seq,
             digest,
             documents: documents.into_iter().map(compared_document).collect(),
+            form: PackForm::default(),
             last,
         };
         if let Err(error) = session.protocol.compared(compared) {

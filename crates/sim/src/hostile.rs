@@ -133,6 +133,7 @@ impl World {
         });
         let names = names.collect();
         let push = Frame::Push(Push {
+            form: honest.form,
             number: 1,
             after: 0,
             scope: honest.scope.clone(),

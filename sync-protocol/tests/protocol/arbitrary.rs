@@ -5,9 +5,9 @@ use gridbeat_base::{
 };
 use gridbeat_sync_protocol::{
     Ack, Applied, BatchMark, BatchStamp, Close, Compare, CompareDocument, Compared,
-    ComparedDocument, Entry, Feed, FeedChange, Frame, Grant, Held, Hello, Noted, Notice, Push,
-    PushChange, PushDocument, Reason, Reconcile, RemovalHash, Removed, ScopeGreeting, ScopeMark,
-    Seal, Signature, Verdict, Versions, Welcome,
+    ComparedDocument, Entry, Feed, FeedChange, Frame, Grant, Held, Hello, Noted, Notice, PackForm,
+    Push, PushChange, PushDocument, Reason, Reconcile, RemovalHash, Removed, ScopeGreeting,
+    ScopeMark, Seal, Signature, Verdict, Versions, Welcome,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -46,6 +46,10 @@ pub(crate) fn frames() -> BoxedStrategy<Frame> {
         })),
     ]
     .boxed()
+}
+
+fn forms() -> impl Strategy<Value = PackForm> {
+    prop_oneof![Just(PackForm::Whole), Just(PackForm::Apart)]
 }
 
 fn scopes() -> impl Strategy<Value = Scope> {
@@ -174,17 +178,23 @@ fn pushes() -> impl Strategy<Value = Frame> {
         changes,
     });
     let pushed = vec(pushed, 0..6);
-    (any::<[u64; 2]>(), scopes(), pushed, option::of(seals())).prop_map(
-        |(numbers, scope, documents, seal)| {
+    (
+        any::<[u64; 2]>(),
+        scopes(),
+        pushed,
+        option::of(seals()),
+        forms(),
+    )
+        .prop_map(|(numbers, scope, documents, seal, form)| {
             Frame::Push(Push {
+                form,
                 number: numbers[0],
                 after: numbers[1],
                 scope,
                 documents,
                 seal,
             })
-        },
-    )
+        })
 }
 
 fn signatures() -> impl Strategy<Value = Signature> {
@@ -251,9 +261,11 @@ fn entries() -> impl Strategy<Value = Entry> {
 }
 
 fn feeds() -> impl Strategy<Value = Frame> {
-    (scopes(), any::<[u64; 2]>(), digests(), vec(entries(), 0..8)).prop_map(
-        |(scope, numbers, digest, entries)| {
+    let entries = vec(entries(), 0..8);
+    (scopes(), any::<[u64; 2]>(), digests(), entries, forms()).prop_map(
+        |(scope, numbers, digest, entries, form)| {
             Frame::Feed(Feed {
+                form,
                 scope,
                 first_seq: numbers[0],
                 digest,
@@ -309,9 +321,11 @@ fn compareds() -> impl Strategy<Value = Frame> {
         digests(),
         vec(answers, 0..5),
         any::<bool>(),
+        forms(),
     )
-        .prop_map(|(scope, seq, digest, documents, last)| {
+        .prop_map(|(scope, seq, digest, documents, last, form)| {
             Frame::Compared(Compared {
+                form,
                 scope,
                 seq,
                 digest,

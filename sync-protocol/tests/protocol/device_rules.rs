@@ -4,8 +4,9 @@ use gridbeat_base::{Lane, WallTime};
 use gridbeat_sync_protocol::limits::{GREETING_TIMEOUT, PUSHES_OUT_MAX, RECONCILE_ROUNDS_MAX};
 use gridbeat_sync_protocol::{
     Applied, BatchProof, BatchStatement, CloseReason, Compare, CompareDocument, Compared,
-    DeviceMisbehaved, Feed, Frame, Grant, Noted, Push, PushDocument, Reconcile, RelayInput,
-    RelayOutput, RelaySession, RemovalHash, Removed, SessionError, Signer, Versions, encode,
+    DeviceMisbehaved, Feed, Frame, Grant, Noted, PackForm, Push, PushDocument, Reconcile,
+    RelayInput, RelayOutput, RelaySession, RemovalHash, Removed, SessionError, Signer, Versions,
+    encode,
 };
 
 use crate::support::*;
@@ -56,6 +57,7 @@ fn greeted() -> RelaySession {
 
 fn push(number: u64, after: u64, documents: Vec<PushDocument>) -> Frame {
     Frame::Push(Push {
+        form: PackForm::Whole,
         number,
         after,
         scope: scope("a"),
@@ -161,6 +163,27 @@ fn a_removal_is_the_devices_own_word_and_one_is_out_at_a_time() {
 }
 
 #[test]
+fn changes_taken_apart_come_in_no_session_of_an_earlier_version() {
+    let mut session = new_relay();
+    let mut old = hello(&[("a", 10)]);
+    old.versions.newest = 2;
+    send(&mut session, Frame::Hello(old)).unwrap();
+    let scopes = vec![greeting("a", 10)];
+    session
+        .welcome(incarnation(9), WallTime(0), scopes)
+        .unwrap();
+    let push = Frame::Push(Push {
+        form: PackForm::Apart,
+        number: 1,
+        after: 0,
+        scope: scope("a"),
+        documents: vec![push_document(1, 40)],
+        seal: None,
+    });
+    check("later_version", session, vec![push]);
+}
+
+#[test]
 fn a_removal_is_answered_after_it_came_out_and_the_next_may_follow() {
     let mut session = signing_relay();
     for _ in 0..2 {
@@ -178,6 +201,7 @@ fn a_removal_is_answered_after_it_came_out_and_the_next_may_follow() {
 #[test]
 fn frames_that_only_relays_send_come_from_no_device() {
     let compared = Compared {
+        form: PackForm::Whole,
         scope: scope("a"),
         seq: 1,
         digest: digest(1),

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use gridbeat_base::{Lane, Random, WallTime};
 use gridbeat_sync_protocol::{
     Ack, CompareDocument, Compared, ComparedDocument, DeviceInput, DeviceOutput, DeviceSession,
-    Entry, Feed, Frame, RelayInput, RelayOutput, RelaySession, Verdict, decode, encode,
+    Entry, Feed, Frame, PackForm, RelayInput, RelayOutput, RelaySession, Verdict, decode, encode,
 };
 
 use crate::support::*;
@@ -177,6 +177,7 @@ impl World {
                     held: None,
                 });
                 let compared = Compared {
+                    form: PackForm::Whole,
                     scope: scope("a"),
                     seq: self.head(),
                     digest: digest(1),

@@ -6,8 +6,8 @@ use gridbeat_sync_protocol::limits::{
     PUSH_DOCUMENTS_MAX, PUSH_WEIGHT_MAX,
 };
 use gridbeat_sync_protocol::{
-    Ack, BatchMark, BatchStamp, Compared, ComparedDocument, DecodeError, Entry, Frame, Held, Push,
-    PushDocument, Reason, Seal, Signature, Verdict, decode, encode,
+    Ack, BatchMark, BatchStamp, Compared, ComparedDocument, DecodeError, Entry, Frame, Held,
+    PackForm, Push, PushDocument, Reason, Seal, Signature, Verdict, decode, encode,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -89,6 +89,7 @@ fn what_is_within_its_weight_fits_its_frame_however_badly_it_compresses() {
         }
     }
     let push = Frame::Push(Push {
+        form: PackForm::Whole,
         number: u64::MAX,
         after: u64::MAX,
         scope: scope(&"s".repeat(64)),
@@ -276,6 +277,7 @@ fn ids_that_stand_in_a_frame_often_travel_once() {
         held: None,
     };
     let compared = Compared {
+        form: PackForm::Whole,
         scope: scope("a"),
         seq: 1,
         digest: digest(1),

@@ -7,7 +7,7 @@
 use gridbeat_base::{Lane, Verbs, WallTime};
 use gridbeat_sync_protocol::{
     Ack, Applied, Close, Compare, CompareDocument, Compared, ComparedDocument, DeviceOutput, Entry,
-    Feed, Frame, Grant, Push, Reconcile, RelayOutput, ScopeGreeting, Verdict, Welcome,
+    Feed, Frame, Grant, PackForm, Push, Reconcile, RelayOutput, ScopeGreeting, Verdict, Welcome,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -94,6 +94,7 @@ fn compareds() -> impl Strategy<Value = Frame> {
             held: None,
         });
         Frame::Compared(Compared {
+            form: PackForm::Whole,
             scope: scope(name),
             seq,
             digest: digest(1),
@@ -124,6 +125,7 @@ fn pushes() -> impl Strategy<Value = Frame> {
             .into_iter()
             .map(|(n, bytes)| push_document(n, bytes));
         Frame::Push(Push {
+            form: PackForm::Whole,
             number,
             after: if after < number { after } else { 0 },
             scope: scope(name),
@@ -274,7 +276,7 @@ proptest! {
                             document: asked.document,
                             held: None,
                         });
-                        let _ = session.compared(Compared {
+                        let _ = session.compared(Compared { form: PackForm::Whole,
                             scope: compare.scope,
                             seq: head,
                             digest: digest(1),

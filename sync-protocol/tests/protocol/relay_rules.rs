@@ -4,8 +4,8 @@ use gridbeat_base::Lane;
 use gridbeat_sync_protocol::limits::{FEED_WEIGHT_MAX, FEED_WINDOW_BYTES, GREETING_TIMEOUT};
 use gridbeat_sync_protocol::{
     Ack, Applied, CloseReason, Compare, CompareDocument, Compared, ComparedDocument, DeviceInput,
-    DeviceOutput, DeviceSession, Entry, Feed, Frame, Grant, Hello, Noted, Reconcile, RemovalHash,
-    SessionError, Verdict,
+    DeviceOutput, DeviceSession, Entry, Feed, Frame, Grant, Hello, Noted, PackForm, Reconcile,
+    RemovalHash, SessionError, Verdict,
 };
 
 use crate::support::*;
@@ -100,6 +100,7 @@ fn compared(name: &str, documents: &[u8], last: bool) -> Frame {
         held: None,
     });
     Frame::Compared(Compared {
+        form: PackForm::Whole,
         scope: scope(name),
         seq: 12,
         digest: digest(1),
@@ -201,7 +202,7 @@ fn the_relay_greets_first_and_once() {
 #[test]
 fn the_relay_chooses_among_the_versions_offered() {
     let mut bad = welcome(vec![greeting("a", 10)]);
-    bad.version = 3;
+    bad.version = 4;
     check(
         "version_not_offered",
         greeting_a(),
@@ -490,4 +491,19 @@ fn a_first_session_names_no_incarnation_and_is_fed_from_the_start() {
         device_outputs(&mut session).as_slice(),
         [DeviceOutput::Welcomed(_), DeviceOutput::Feed(fed)] if *fed == early
     ));
+}
+
+#[test]
+fn changes_taken_apart_come_in_no_session_of_an_earlier_version() {
+    let mut older = welcome(vec![greeting("a", 10)]);
+    older.version = 2;
+    let apart = Feed {
+        form: PackForm::Apart,
+        ..feed("a", 11, vec![change_entry(11)])
+    };
+    let frames = [Frame::Welcome(older), Frame::Feed(apart)];
+    check("later_version", greeting_a(), frames.to_vec());
+    // One that overtook the greeting is judged by it.
+    let [welcome, feed] = frames;
+    check("later_version", greeting_a(), vec![feed, welcome]);
 }

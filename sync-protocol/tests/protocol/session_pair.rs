@@ -4,7 +4,7 @@ use crate::support::*;
 use gridbeat_base::{Lane, WallTime};
 use gridbeat_sync_protocol::{
     CloseReason, Compare, CompareDocument, Compared, ComparedDocument, DeviceOutput, DeviceSession,
-    Entry, Frame, Grant, RelayOutput, RelaySession, decode, encode,
+    Entry, Feed, Frame, Grant, PackForm, RelayOutput, RelaySession, decode, encode,
 };
 
 /// Two sessions and what lies between them.
@@ -116,10 +116,11 @@ fn a_push_comes_back_as_a_count_in_the_feed() {
         .unwrap();
     pair.exchange();
     let expected = vec![change_entry(11), Entry::Own { count: 3 }, change_entry(15)];
-    assert_eq!(
-        pair.at_device.last(),
-        Some(&DeviceOutput::Feed(feed("a", 11, expected)))
-    );
+    let expected = Feed {
+        form: PackForm::Apart,
+        ..feed("a", 11, expected)
+    };
+    assert_eq!(pair.at_device.last(), Some(&DeviceOutput::Feed(expected)));
     pair.device.applied(&scope("a"), 15).unwrap();
     pair.exchange();
     let applied = RelayOutput::Applied {
@@ -143,6 +144,7 @@ fn answer(documents: &[u8], last: bool) -> Compared {
         held: None,
     });
     Compared {
+        form: PackForm::Whole,
         scope: scope("a"),
         seq: 41,
         digest: digest(1),
@@ -209,10 +211,11 @@ fn a_scope_whose_digests_differ_is_fed_after_its_reconciliation() {
         .unwrap();
     pair.exchange();
     let expected = vec![Entry::Own { count: 1 }, change_entry(42)];
-    assert_eq!(
-        pair.at_device.last(),
-        Some(&DeviceOutput::Feed(feed("a", 41, expected)))
-    );
+    let expected = Feed {
+        form: PackForm::Apart,
+        ..feed("a", 41, expected)
+    };
+    assert_eq!(pair.at_device.last(), Some(&DeviceOutput::Feed(expected)));
 }
 
 #[test]

@@ -5,9 +5,9 @@ use gridbeat_base::{
 };
 use gridbeat_sync_protocol::{
     Ack, BatchMark, BatchStamp, BatchStatement, Close, DeviceInput, DeviceOutput, DeviceSession,
-    Entry, Feed, FeedChange, Frame, Grant, Hello, Notice, Push, PushChange, PushDocument, Reason,
-    RelayInput, RelayOutput, RelaySession, RemovalStatement, Removed, ScopeGreeting, ScopeMark,
-    SessionError, Signer, Verdict, Versions, Welcome,
+    Entry, Feed, FeedChange, Frame, Grant, Hello, Notice, PackForm, Push, PushChange, PushDocument,
+    Reason, RelayInput, RelayOutput, RelaySession, RemovalStatement, Removed, ScopeGreeting,
+    ScopeMark, SessionError, Signer, Verdict, Versions, Welcome,
 };
 
 pub(crate) const NOW: Monotonic = Monotonic(std::time::Duration::ZERO);
@@ -110,6 +110,7 @@ pub(crate) fn change_entry(n: u8) -> Entry {
 
 pub(crate) fn feed(name: &str, first_seq: u64, entries: Vec<Entry>) -> Feed {
     Feed {
+        form: PackForm::Whole,
         scope: scope(name),
         first_seq,
         digest: digest(8),
@@ -147,6 +148,7 @@ pub(crate) fn sealed(signer: &Signer, number: u64, documents: Vec<PushDocument>)
     let (scope, install) = (scope("a"), Install::new([2; 16]));
     let statement = BatchStatement::of_push(device(1), install, stamp, &scope, &documents);
     Push {
+        form: PackForm::Whole,
         number,
         after: 0,
         scope,

@@ -5,8 +5,8 @@ use gridbeat_sync_protocol::limits::{
     PUSH_CHANGES_MAX, PUSH_DOCUMENTS_MAX, PUSHES_OUT_MAX, PUSHES_RESERVE,
 };
 use gridbeat_sync_protocol::{
-    Applied, Compare, Compared, DeviceOutput, DeviceSession, Entry, Frame, Push, Reconcile,
-    SessionError,
+    Applied, Compare, Compared, DeviceOutput, DeviceSession, Entry, Frame, PackForm, Push,
+    Reconcile, SessionError,
 };
 
 use crate::support::*;
@@ -177,6 +177,7 @@ fn frames_from_before_a_reconciliation_are_ignored_and_those_from_after_it_kept(
     give(&mut session, change_at(15)).unwrap();
     assert_eq!(feeds(&mut session), Vec::<u64>::new());
     let compared = Compared {
+        form: PackForm::Whole,
         scope: scope("a"),
         seq: 14,
         digest: digest(1),

@@ -15,8 +15,8 @@ use gridbeat_domain::kinds;
 use gridbeat_relay_core::{Config, Output, Relay, SessionId};
 use gridbeat_relay_store::{Granted, Registry as _, SqliteStore, Store as _, StoreOptions};
 use gridbeat_sync_protocol::{
-    CloseReason, Frame, Hello, Push, PushChange, PushDocument, ScopeMark, Verdict, Versions,
-    decode, encode,
+    CloseReason, Frame, Hello, PackForm, Push, PushChange, PushDocument, ScopeMark, Verdict,
+    Versions, decode, encode,
 };
 use tempfile::TempDir;
 
@@ -256,6 +256,7 @@ impl Office {
             changes: changes.collect(),
         };
         let push = Push {
+            form: PackForm::Whole,
             number,
             after: number - 1,
             scope: scope.clone(),

@@ -22,8 +22,8 @@ use gridbeat_relay::{Authority, RelayConfig};
 use gridbeat_relay_core::{Config, Output, Relay, SessionId};
 use gridbeat_relay_store::{Registry as _, SqliteStore, Store as _, StoreOptions};
 use gridbeat_sync_protocol::{
-    Frame, Hello, PublicKey, Push, PushChange, PushDocument, Signer, Verdict, Versions, encode,
-    limits,
+    Frame, Hello, PackForm, PublicKey, Push, PushChange, PushDocument, Signer, Verdict, Versions,
+    encode, limits,
 };
 use serde_json::json;
 
@@ -251,6 +251,7 @@ impl Stock {
             number,
             after: 0,
             scope: scope.clone(),
+            form: PackForm::Whole,
             documents,
             seal: None,
         };

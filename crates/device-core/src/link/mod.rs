@@ -188,6 +188,9 @@ impl Device {
         };
         self.drop_frames();
         let mut session = DeviceSession::new();
+        if let Some(version) = self.book.relay_version {
+            session.expect_version(version);
+        }
         session.start(now.monotonic, hello)?;
         self.problem = None;
         self.link = Some(Link {
@@ -252,9 +255,16 @@ impl Device {
 
     /// Ends the session without a word: the connection is gone. Nothing happens if there is none.
     pub fn disconnected(&mut self, now: Now) {
-        self.link = None;
+        self.drop_link();
         self.drop_frames();
         self.show(now);
+    }
+
+    fn drop_link(&mut self) {
+        if self.link.take().is_some_and(|link| !link.is_welcomed) {
+            // PROTOCOL 3.2: an older relay may have taken its place, which cannot read what we sent it first.
+            self.book.relay_version = None;
+        }
     }
 
     /// Drops what was to be sent over a connection that is gone.
@@ -367,6 +377,18 @@ impl Device {
             repair::begin_due(work, &mut link)?;
             repair::reopen_lost(work, &mut link)
         })?;
+        self.tell_applied(&mut link, fed)?;
+        self.leave_with(now, link)?;
+        match closed {
+            Some(reason) => self.end(now, reason),
+            None => self.send_waiting(now),
+        }
+        self.show(now);
+        Ok(())
+    }
+
+    /// Tells the relay how far these scopes are.
+    fn tell_applied(&self, link: &mut Link, fed: BTreeSet<Scope>) -> Result<(), LinkError> {
         for scope in fed {
             if let Some(row) = self.book.scopes.get(&scope) {
                 match link.session.applied(&scope, row.cursor) {
@@ -376,12 +398,6 @@ impl Device {
                 }
             }
         }
-        self.leave_with(now, link)?;
-        match closed {
-            Some(reason) => self.end(now, reason),
-            None => self.send_waiting(now),
-        }
-        self.show(now);
         Ok(())
     }
 
@@ -492,7 +508,7 @@ impl Device {
     }
 
     fn end(&mut self, now: Now, reason: CloseReason) {
-        self.link = None;
+        self.drop_link();
         self.problem = match &reason {
             CloseReason::Peer(close) if close.retry_after_s > PAUSE_S_MAX => {
                 Some(SyncProblem::TurnedAway(close.reason.clone()))

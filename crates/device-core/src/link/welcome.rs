@@ -14,6 +14,7 @@ pub(super) fn apply(
     welcome: &Welcome,
 ) -> Result<(), LinkError> {
     link.is_welcomed = true;
+    work.book.relay_version = Some(welcome.version);
     let ours = work.now.wall.millis();
     work.book.relay_offset_ms = Some(welcome.time.millis().saturating_sub(ours));
     work.book.relay_time = Some((work.now.monotonic, welcome.time));

@@ -15,6 +15,7 @@ const HLC: &str = "hlc";
 const RELAY_OFFSET: &str = "relay_offset_ms";
 const BATCH: &str = "batch";
 const STABLE: &str = "stable_ms";
+const RELAY_VERSION: &str = "relay_version";
 
 /// Where the device's own chain of signed batches stands.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -35,6 +36,7 @@ pub(crate) struct Meta {
     pub(crate) relay_offset_ms: Option<i64>,
     pub(crate) batch: BatchChain,
     pub(crate) stable: Option<WallTime>,
+    pub(crate) relay_version: Option<u16>,
 }
 
 /// Reads everything.
@@ -52,6 +54,7 @@ pub(crate) fn load(db: &Connection) -> Result<Meta, StorageError> {
             None => BatchChain::default(),
         },
         stable: value(db, STABLE)?.map(WallTime),
+        relay_version: value(db, RELAY_VERSION)?,
     })
 }
 
@@ -82,10 +85,12 @@ pub(crate) fn put_relay_offset(db: &Connection, offset_ms: i64) -> Result<(), St
 
 /// Keeps the relay's stable mark, or forgets it.
 pub(crate) fn put_stable(db: &Connection, stable: Option<WallTime>) -> Result<(), StorageError> {
-    match stable {
-        Some(stable) => put(db, STABLE, stable.millis()),
-        None => sql::execute(db, "DELETE FROM meta WHERE key = ?1", [STABLE]).map(drop),
-    }
+    put_or_forget(db, STABLE, stable.map(WallTime::millis))
+}
+
+/// Keeps which version of the protocol the relay chose, or forgets it.
+pub(crate) fn put_relay_version(db: &Connection, version: Option<u16>) -> Result<(), StorageError> {
+    put_or_forget(db, RELAY_VERSION, version)
 }
 
 /// Keeps where the chain of batches stands.
@@ -125,6 +130,17 @@ fn value<T: FromSql>(db: &Connection, key: &str) -> Result<Option<T>, StorageErr
     sql::first(db, "SELECT value FROM meta WHERE key = ?1", [key], |row| {
         row.get(0)
     })
+}
+
+fn put_or_forget(
+    db: &Connection,
+    key: &str,
+    value: Option<impl ToSql>,
+) -> Result<(), StorageError> {
+    match value {
+        Some(value) => put(db, key, value),
+        None => sql::execute(db, "DELETE FROM meta WHERE key = ?1", [key]).map(drop),
+    }
 }
 
 fn put(db: &Connection, key: &str, value: impl ToSql) -> Result<(), StorageError> {

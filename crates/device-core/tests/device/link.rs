@@ -3,7 +3,8 @@
 use gridbeat_base::{Remedy, Verb, Verbs};
 use gridbeat_device_core::{Delivery, Output, SaveError, SyncProblem, SyncState};
 use gridbeat_sync_protocol::{
-    Close, Entry, Feed, Frame, Grant, Reason, ScopeGreeting, Welcome, limits::GREETING_TIMEOUT,
+    Close, Entry, Feed, Frame, Grant, PackForm, Reason, ScopeGreeting, Welcome,
+    limits::GREETING_TIMEOUT,
 };
 use serde_json::json;
 
@@ -411,6 +412,7 @@ fn a_relay_that_breaks_the_protocol_is_left_and_nothing_of_it_is_kept() {
     world.sync(0);
     frames(&mut world.devices[0]);
     let stray = Frame::Feed(Feed {
+        form: PackForm::Whole,
         scope: scope("elsewhere"),
         first_seq: 1,
         digest: gridbeat_base::Digest::EMPTY,
@@ -502,4 +504,40 @@ fn several_frames_at_once_are_as_good_as_one_by_one() {
     let sent = frames(&mut world.devices[1]);
     assert!(matches!(sent[..], [Frame::Applied(_)]), "one for all");
     world.assert_in_sync();
+}
+
+#[test]
+fn what_is_sent_before_the_greeting_is_in_the_form_that_the_relay_took_last() {
+    let mut world = World::synced(1);
+    assert_eq!(first_push(&mut world), PackForm::Apart);
+    world.sync(0);
+    world.unlink(0);
+    // An older relay takes its place, and cannot read the push: it goes without a greeting.
+    world.relay.newest = 2;
+    assert_eq!(first_push(&mut world), PackForm::Apart);
+    assert_eq!(first_push(&mut world), PackForm::Whole);
+    world.sync(0);
+    world.assert_in_sync();
+    world.unlink(0);
+    assert_eq!(first_push(&mut world), PackForm::Whole);
+    world.relay.newest = 3;
+    world.sync(0);
+    world.restart(0);
+    assert_eq!(first_push(&mut world), PackForm::Apart);
+}
+
+/// Saves something, connects, and is cut off before the relay has said anything.
+fn first_push(world: &mut World) -> PackForm {
+    world.create(0, "one");
+    world.link(0);
+    let sent = frames(&mut world.devices[0]);
+    world.unlink(0);
+    let push = sent.iter().rev().find_map(|frame| {
+        if let Frame::Push(push) = frame {
+            Some(push)
+        } else {
+            None
+        }
+    });
+    push.unwrap().form
 }

@@ -11,8 +11,8 @@ use gridbeat_document::{
 };
 use gridbeat_sync_protocol::{
     Ack, Compared, ComparedDocument, Entry, Feed, FeedChange, Frame, Grant, Held, Hello, Item,
-    Noted, Push, PushDocument, Reason, Reconcile, RemovalHash, ScopeGreeting, Verdict, Welcome,
-    respond,
+    Noted, PackForm, Push, PushDocument, Reason, Reconcile, RemovalHash, ScopeGreeting,
+    VERSION_NEWEST, Verdict, Welcome, respond,
 };
 
 use crate::support::{kinds, scope};
@@ -54,6 +54,8 @@ pub(crate) struct Relay {
     pub(crate) stable: Option<WallTime>,
     /// Entries a feed frame may have.
     pub(crate) entries_max: usize,
+    /// The newest version of the protocol that it speaks.
+    pub(crate) newest: u16,
     documents: BTreeMap<DocumentId, Kept>,
     feeds: BTreeMap<Scope, Vec<Stored>>,
     sessions: BTreeMap<usize, Session>,
@@ -76,6 +78,7 @@ impl Relay {
             verbs: BTreeMap::new(),
             stable: None,
             entries_max: 7,
+            newest: VERSION_NEWEST,
             documents: BTreeMap::new(),
             feeds: BTreeMap::new(),
             sessions: BTreeMap::new(),
@@ -175,6 +178,7 @@ impl Relay {
                     .map(|asked| self.compare(&compare.scope, asked.document, &asked.changes))
                     .collect();
                 let compared = Compared {
+                    form: PackForm::Whole,
                     seq: self.head(&compare.scope),
                     digest: self.digest(&compare.scope),
                     documents,
@@ -267,7 +271,7 @@ impl Relay {
         }
         self.sessions.get_mut(&session).unwrap().fed = fed;
         let welcome = Welcome {
-            version: hello.versions.newest,
+            version: hello.versions.newest.min(self.newest),
             incarnation: self.incarnation,
             time: now,
             scopes,
@@ -480,6 +484,7 @@ impl Relay {
                     }
                 }
                 at.out.push(Frame::Feed(Feed {
+                    form: PackForm::Whole,
                     scope: scope.clone(),
                     first_seq: *fed + 1,
                     digest: part.last().unwrap().digest,

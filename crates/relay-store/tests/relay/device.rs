@@ -14,8 +14,8 @@ use gridbeat_document::{
 use gridbeat_relay_core::SessionId;
 use gridbeat_sync_protocol::{
     Ack, Applied, Close, Compare, CompareDocument, Compared, Entry, Feed, FeedChange, Frame, Hello,
-    Item, Noted, Notice, Push, PushChange, PushDocument, Reconcile, Reconciler, ScopeMark, Verdict,
-    Versions, Welcome,
+    Item, Noted, Notice, PackForm, Push, PushChange, PushDocument, Reconcile, Reconciler,
+    ScopeMark, Verdict, Versions, Welcome,
 };
 
 use crate::note::{kinds, note};
@@ -258,6 +258,7 @@ impl Device {
     ) {
         self.pushes += 1;
         let push = Push {
+            form: PackForm::Whole,
             number: self.pushes,
             after: 0,
             scope: scope.clone(),

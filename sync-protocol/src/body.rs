@@ -1,4 +1,4 @@
-//! The bodies of packs: what a push, a feed frame and the answer to a comparison carry.
+//! The bodies of packs: what a push, a feed or snapshot frame and the answer to a comparison carry.
 //!
 //! Ids of documents and devices and names of kinds stand once in a table at the head of the body;
 //! what follows names them by position. Times of receipt are written as the difference to the one
@@ -11,10 +11,12 @@ use crate::chunks::{Apart, Together};
 use crate::limits::{
     CHANGE_BYTES_MAX, COMPARE_DOCUMENTS_MAX, DOCUMENT_FRAME_CHANGES_MAX, FEED_ENTRIES_MAX,
     KIND_BYTES_MAX, PACK_UNPACKED_BYTES_MAX, PUSH_CHANGES_MAX, PUSH_DOCUMENTS_MAX,
+    SNAPSHOT_DOCUMENTS_MAX,
 };
 use crate::wire::{Reader, Writer, check_count, number};
 use crate::{
     ComparedDocument, DecodeError, Entry, FeedChange, Held, PackForm, PushChange, PushDocument,
+    SnapshotDocument,
 };
 
 /// Size of a hash where hashes stand side by side in one byte string.
@@ -355,6 +357,45 @@ pub(crate) fn read_feed(body: &[u8], form: PackForm) -> Result<Vec<Entry>, Decod
                     ),
                     // PROTOCOL 2.3: an entry the reader does not know cannot be skipped.
                     _ => return Err(DecodeError::UnknownEntry { kind }),
+                })
+            })
+        },
+    )
+}
+
+/// Writes the body of a snapshot frame.
+pub(crate) fn write_snapshot(documents: &[SnapshotDocument], form: PackForm) -> Vec<u8> {
+    let mut out = BodyWriter::new(form);
+    out.rest.array(documents.len());
+    for document in documents {
+        let id = out.documents.place(document.document);
+        let kind = out.kinds.place(&document.kind);
+        let version = u64::from(document.schema_version);
+        out.rest.array(4).uint(id).uint(kind).uint(version);
+        out.changes(&document.changes);
+    }
+    out.into_bytes()
+}
+
+/// Reads the body of a snapshot frame.
+pub(crate) fn read_snapshot(
+    body: &[u8],
+    form: PackForm,
+) -> Result<Vec<SnapshotDocument>, DecodeError> {
+    let (part, changes_max) = ("documents of a snapshot", DOCUMENT_FRAME_CHANGES_MAX);
+    BodyReader::read(
+        body,
+        form,
+        part,
+        SNAPSHOT_DOCUMENTS_MAX,
+        changes_max,
+        |tables, from| {
+            from.record(4, |from| {
+                Ok(SnapshotDocument {
+                    document: tables.documents.at(from)?,
+                    kind: tables.kinds.at(from)?.to_owned(),
+                    schema_version: from.u16()?,
+                    changes: tables.changes(from)?,
                 })
             })
         },

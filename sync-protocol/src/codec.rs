@@ -14,8 +14,8 @@ use crate::limits::{
 use crate::wire::{Reader, Writer, check_count, number};
 use crate::{
     Ack, Applied, Close, Compare, CompareDocument, Compared, DecodeError, Feed, Frame, FrameKind,
-    Grant, Hello, Noted, Push, Reason, Reconcile, RemovalHash, ScopeGreeting, ScopeMark, Verdict,
-    Versions, Welcome, batch, body, leave, pack,
+    Grant, Hello, Noted, Push, Reason, Reconcile, RemovalHash, ScopeGreeting, ScopeMark, Snapshot,
+    SnapshotMark, Taken, Verdict, Versions, Welcome, batch, body, leave, pack,
 };
 
 /// Kinds of verdicts on the wire. A run of accepted changes is a bare number.
@@ -92,6 +92,11 @@ pub fn encode(frame: &Frame) -> Vec<u8> {
         Frame::Noted(noted) => {
             out.array(2).uint(kind).bytes(noted.removal.bytes());
         }
+        Frame::Snapshot(snapshot) => write_snapshot(out.array(8).uint(kind), snapshot),
+        Frame::Taken(taken) => {
+            out.array(3).uint(kind).text(taken.scope.as_str());
+            out.uint(taken.number);
+        }
     }
     out.into_bytes()
 }
@@ -127,6 +132,8 @@ pub fn decode(bytes: &[u8]) -> Result<Frame, DecodeError> {
                 let removal = RemovalHash::from_bytes(from.fixed()?);
                 (1, Frame::Noted(Noted { removal }))
             }
+            FrameKind::Snapshot => (7, Frame::Snapshot(read_snapshot(from)?)),
+            FrameKind::Taken => (2, Frame::Taken(read_taken(from)?)),
         })
     })?;
     from.end()?;
@@ -136,7 +143,7 @@ pub fn decode(bytes: &[u8]) -> Result<Frame, DecodeError> {
 /// Returns the largest size of a frame of this kind.
 const fn bytes_max(kind: FrameKind) -> usize {
     match kind {
-        FrameKind::Feed | FrameKind::Compared => DOCUMENT_FRAME_BYTES_MAX,
+        FrameKind::Feed | FrameKind::Compared | FrameKind::Snapshot => DOCUMENT_FRAME_BYTES_MAX,
         FrameKind::Hello
         | FrameKind::Welcome
         | FrameKind::Push
@@ -147,7 +154,8 @@ const fn bytes_max(kind: FrameKind) -> usize {
         | FrameKind::Close
         | FrameKind::Notice
         | FrameKind::Removed
-        | FrameKind::Noted => FRAME_BYTES_MAX,
+        | FrameKind::Noted
+        | FrameKind::Taken => FRAME_BYTES_MAX,
     }
 }
 
@@ -173,6 +181,8 @@ const fn number_of(kind: FrameKind) -> u64 {
         FrameKind::Notice => 10,
         FrameKind::Removed => 11,
         FrameKind::Noted => 12,
+        FrameKind::Snapshot => 13,
+        FrameKind::Taken => 14,
     }
 }
 
@@ -191,6 +201,8 @@ const fn kind_of(number: u64) -> Option<FrameKind> {
         10 => FrameKind::Notice,
         11 => FrameKind::Removed,
         12 => FrameKind::Noted,
+        13 => FrameKind::Snapshot,
+        14 => FrameKind::Taken,
         _ => return None,
     })
 }
@@ -205,8 +217,12 @@ fn write_hello(out: &mut Writer, hello: &Hello) {
     };
     out.uint(hello.clock.bits());
     out.list(&hello.scopes, |out, mark| {
-        out.array(4).text(mark.scope.as_str()).uint(mark.cursor);
+        out.array(4 + usize::from(mark.snapshot.is_some()));
+        out.text(mark.scope.as_str()).uint(mark.cursor);
         out.bytes(&mark.digest.bytes()).uint(mark.documents);
+        if let Some(snapshot) = mark.snapshot {
+            out.array(2).uint(snapshot.as_of).uint(snapshot.mark);
+        }
     });
 }
 
@@ -221,15 +237,29 @@ fn read_hello(from: &mut Reader<'_>) -> Result<Hello, DecodeError> {
         incarnation: from.optional(|from| from.fixed().map(Incarnation::from_bytes))?,
         clock: Hlc::from_bits(from.uint()?),
         scopes: from.list("scopes", SCOPES_MAX, |from| {
-            from.record(4, |from| {
-                Ok(ScopeMark {
+            from.counted(|from, count| {
+                let mark = ScopeMark {
                     scope: from.scope()?,
                     cursor: from.uint()?,
                     digest: Digest::from_bytes(from.fixed()?),
                     documents: from.uint()?,
-                })
+                    snapshot: match count > 4 {
+                        true => Some(read_snapshot_mark(from)?),
+                        false => None,
+                    },
+                };
+                Ok((4 + u64::from(mark.snapshot.is_some()), mark))
             })
         })?,
+    })
+}
+
+fn read_snapshot_mark(from: &mut Reader<'_>) -> Result<SnapshotMark, DecodeError> {
+    from.record(2, |from| {
+        Ok(SnapshotMark {
+            as_of: from.uint()?,
+            mark: from.uint()?,
+        })
     })
 }
 
@@ -243,12 +273,16 @@ fn write_welcome(out: &mut Writer, welcome: &Welcome) {
             Grant::Read => 2,
             Grant::Write => 4,
         };
-        out.array(3 + usize::from(scope.verbs.is_some()))
-            .text(scope.scope.as_str());
+        let verbs = scope.verbs.map(|verbs| (verbs, scope.snapshot));
+        let more = verbs.map_or(0, |(_, snapshot)| 1 + usize::from(snapshot.is_some()));
+        out.array(3 + more).text(scope.scope.as_str());
         out.uint(grant + u64::from(scope.digest_agrees))
             .uint(scope.head);
-        if let Some(verbs) = scope.verbs {
+        if let Some((verbs, snapshot)) = verbs {
             out.uint(u64::from(verbs.bits()));
+            if let Some(as_of) = snapshot {
+                out.uint(as_of);
+            }
         }
     });
     if let Some(stable) = welcome.stable {
@@ -279,8 +313,12 @@ fn read_welcome(from: &mut Reader<'_>, has_mark: bool) -> Result<Welcome, Decode
                         true => Some(Verbs::known(from.uint()?)),
                         false => None,
                     },
+                    snapshot: match count > 4 {
+                        true => Some(from.uint()?),
+                        false => None,
+                    },
                 };
-                Ok((3 + u64::from(greeting.verbs.is_some()), greeting))
+                Ok((count.clamp(3, 5), greeting))
             })
         })?,
         stable: match has_mark {
@@ -469,6 +507,38 @@ fn read_compared(from: &mut Reader<'_>) -> Result<Compared, DecodeError> {
         last,
         documents: body::read_compared(&body, form)?,
         form,
+    })
+}
+
+fn write_snapshot(out: &mut Writer, snapshot: &Snapshot) {
+    out.text(snapshot.scope.as_str()).uint(snapshot.number);
+    out.uint(snapshot.seq).bytes(&snapshot.digest.bytes());
+    out.uint(snapshot.mark).bool(snapshot.last);
+    let body = body::write_snapshot(&snapshot.documents, snapshot.form);
+    pack::write(out, snapshot.form, &body);
+}
+
+fn read_snapshot(from: &mut Reader<'_>) -> Result<Snapshot, DecodeError> {
+    let (scope, number, seq) = (from.scope()?, from.uint()?, from.uint()?);
+    let digest = Digest::from_bytes(from.fixed()?);
+    let (mark, last) = (from.uint()?, from.bool()?);
+    let (form, body) = pack::read(from)?;
+    Ok(Snapshot {
+        scope,
+        number,
+        seq,
+        digest,
+        mark,
+        last,
+        documents: body::read_snapshot(&body, form)?,
+        form,
+    })
+}
+
+fn read_taken(from: &mut Reader<'_>) -> Result<Taken, DecodeError> {
+    Ok(Taken {
+        scope: from.scope()?,
+        number: from.uint()?,
     })
 }
 

@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use gridbeat_base::{DocumentId, Scope};
 
 use crate::runs::Runs;
-use crate::{Compare, Compared, Entry, Feed, Reconcile, RelayMisbehaved, SessionError};
+use crate::snapshot::SnapshotIn;
+use crate::{Compare, Compared, Entry, Feed, Reconcile, RelayMisbehaved, SessionError, Snapshot};
 
 /// What the relay's greeting said about a scope.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -20,6 +21,8 @@ pub(crate) enum Standing {
     NotGranted,
     /// Nothing may come until the scope is reconciled.
     Apart,
+    /// It comes as a snapshot; its feed goes on from there when all of that is taken.
+    Snapshot { as_of: u64 },
     /// Its feed goes on from the cursor.
     Aligned,
 }
@@ -70,18 +73,20 @@ pub(crate) struct DeviceScope {
     given: VecDeque<(u64, usize)>,
     /// Entries acknowledged to us in this session.
     own: Runs,
+    snapshot: SnapshotIn,
     reconciliation: Option<Reconciliation>,
 }
 
 impl DeviceScope {
-    pub(crate) const fn new(cursor: u64, standing: Standing) -> Self {
+    pub(crate) fn new(cursor: u64, standing: Standing) -> Self {
         Self {
             standing,
             next: cursor.saturating_add(1),
             stale_through: 0,
             waiting: BTreeMap::new(),
             given: VecDeque::new(),
-            own: Runs(BTreeMap::new()),
+            own: Runs::default(),
+            snapshot: SnapshotIn::default(),
             reconciliation: None,
         }
     }
@@ -90,7 +95,48 @@ impl DeviceScope {
     pub(crate) fn weight(&self) -> usize {
         let waiting: usize = self.waiting.values().map(Feed::weight).sum();
         let given: usize = self.given.iter().map(|(_, weight)| weight).sum();
-        waiting + given
+        waiting + given + self.snapshot.weight()
+    }
+
+    /// Returns whether feed frames have come that wait.
+    pub(crate) fn holds_feed(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Returns whether snapshot frames have come that wait.
+    pub(crate) fn holds_snapshot(&self) -> bool {
+        self.snapshot.weight() > 0
+    }
+
+    /// Takes in a snapshot frame; it may be given out by [`Self::release_snapshot`] at once or later.
+    pub(crate) fn accept_snapshot(&mut self, frame: Snapshot) -> Result<(), RelayMisbehaved> {
+        match self.standing {
+            Standing::Unknown | Standing::Snapshot { .. } => self.snapshot.accept(frame),
+            // PROTOCOL 4.15: a snapshot is announced, and comes once.
+            Standing::NotGranted | Standing::Apart | Standing::Aligned => {
+                Err(RelayMisbehaved::SnapshotNotDue(frame.scope))
+            }
+        }
+    }
+
+    /// Gives out the next snapshot frame, if it is there.
+    pub(crate) fn release_snapshot(&mut self) -> Option<Snapshot> {
+        match self.standing {
+            Standing::Snapshot { .. } => self.snapshot.release(),
+            Standing::Unknown | Standing::NotGranted | Standing::Apart | Standing::Aligned => None,
+        }
+    }
+
+    /// Takes note that the device has committed the snapshot up to a frame; returns whether the relay is to be told.
+    /// After the last one the feed goes on.
+    pub(crate) fn taken(&mut self, number: u64) -> bool {
+        let is_news = self.snapshot.taken(number);
+        if let Standing::Snapshot { as_of } = self.standing
+            && self.snapshot.is_over()
+        {
+            self.align(as_of);
+        }
+        is_news
     }
 
     /// Takes note of entries that an acknowledgement named.
@@ -119,6 +165,10 @@ impl DeviceScope {
         match self.standing {
             Standing::NotGranted => return Err(RelayMisbehaved::FeedNotGranted(feed.scope)),
             Standing::Apart if self.reconciliation.is_none() => {
+                return Err(RelayMisbehaved::FeedNotReconciled(feed.scope));
+            }
+            // PROTOCOL 4.17: the feed goes on when all of the snapshot is taken.
+            Standing::Snapshot { .. } => {
                 return Err(RelayMisbehaved::FeedNotReconciled(feed.scope));
             }
             Standing::Unknown | Standing::Apart | Standing::Aligned => {}
@@ -194,7 +244,10 @@ impl DeviceScope {
 
     /// Begins or goes on with a reconciliation: a message goes out.
     pub(crate) fn ask(&mut self, scope: &Scope) -> Result<(), SessionError> {
-        if matches!(self.standing, Standing::Unknown | Standing::NotGranted) {
+        if matches!(
+            self.standing,
+            Standing::Unknown | Standing::NotGranted | Standing::Snapshot { .. }
+        ) {
             return Err(SessionError::OutOfPlace(scope.clone()));
         }
         match &mut self.reconciliation {

@@ -26,7 +26,8 @@ use crate::limits::{
 use crate::{
     Ack, Applied, Close, CloseReason, Compare, CompareDocument, Compared, Feed, Frame, FrameKind,
     Grant, Hello, Notice, PackForm, Push, PushDocument, Reconcile, RelayMisbehaved, RemovalHash,
-    Removed, Seal, SessionError, VERSION_OF_LEAVING, Verdict, Welcome,
+    Removed, Seal, SessionError, Snapshot, Taken, VERSION_OF_LEAVING, VERSION_OF_SNAPSHOTS,
+    Verdict, Welcome,
 };
 
 /// What a device's session takes in.
@@ -70,6 +71,10 @@ pub enum DeviceOutput {
     /// The next entries of a scope's feed: each scope's frames come in order, without gap. Call
     /// [`DeviceSession::applied`] when they are committed.
     Feed(Feed),
+    /// The next frame of a scope's snapshot, in order. Call [`DeviceSession::taken`] when it is committed. With the last
+    /// one the device's cursor becomes what the relay's greeting said, and the feed goes on behind it: entries that the
+    /// snapshot already brought may come again.
+    Snapshot(Snapshot),
     /// The relay's answer to [`DeviceSession::reconcile`].
     Reconciled {
         /// The scope.
@@ -284,6 +289,19 @@ impl DeviceSession {
         Ok(())
     }
 
+    /// Tells the relay that a scope's snapshot is committed up to a frame. Says nothing if it was told before.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::NotOpen`], or [`SessionError::OutOfPlace`] for a scope that the relay did not name.
+    pub fn taken(&mut self, scope: &Scope, number: u64) -> Result<(), SessionError> {
+        if self.live_scope(scope)?.taken(number) {
+            let scope = scope.clone();
+            self.send(Lane::Control, Frame::Taken(Taken { scope, number }));
+        }
+        Ok(())
+    }
+
     /// Sends a message of range reconciliation; the first one of a scope begins its reconciliation. Feed
     /// frames of the scope that have not come out yet never will; the feed goes on after
     /// [`DeviceOutput::Aligned`].
@@ -435,13 +453,15 @@ impl DeviceSession {
                 | Frame::Push(_)
                 | Frame::Applied(_)
                 | Frame::Compare(_)
-                | Frame::Removed(_),
+                | Frame::Removed(_)
+                | Frame::Taken(_),
             ) => Err(RelayMisbehaved::NotForDevice(kind).into()),
             (_, Frame::Close(close)) => {
                 self.end(CloseReason::Peer(close));
                 Ok(())
             }
             (_, Frame::Feed(feed)) => self.handle_feed(feed),
+            (_, Frame::Snapshot(frame)) => self.handle_snapshot(frame),
             (State::Greeting { .. }, Frame::Welcome(welcome)) => self.handle_welcome(welcome),
             (State::Live { .. }, Frame::Welcome(_)) => Err(RelayMisbehaved::WelcomedTwice.into()),
             (
@@ -502,9 +522,17 @@ impl DeviceSession {
             let same_life = hello.incarnation == Some(welcome.incarnation) || cursor == 0;
             let scope = self.scopes.entry(greeting.scope.clone());
             let scope = scope.or_insert_with(|| DeviceScope::new(0, Standing::Unknown));
+            // PROTOCOL 4.15: a snapshot is of a granted scope that nothing was applied of.
+            let may_come = greeting.grant != Grant::None && cursor == 0;
+            if greeting.snapshot.is_some() && !(may_come && version >= VERSION_OF_SNAPSHOTS) {
+                return Err(RelayMisbehaved::WelcomeSnapshot(greeting.scope.clone()).into());
+            }
             // PROTOCOL 3.5: a scope is fed at once only if both sides agree on what is before.
             scope.standing = match greeting.grant {
                 Grant::None => Standing::NotGranted,
+                Grant::Read | Grant::Write if let Some(as_of) = greeting.snapshot => {
+                    Standing::Snapshot { as_of }
+                }
                 Grant::Read | Grant::Write if same_life && greeting.digest_agrees => {
                     Standing::Aligned
                 }
@@ -529,19 +557,25 @@ impl DeviceSession {
         Ok(())
     }
 
-    /// Deals with the feed frames that overtook the relay's greeting.
+    /// Deals with the feed and snapshot frames that overtook the relay's greeting.
     fn release_early(&mut self) -> Result<(), SessionError> {
         let scopes: Vec<Scope> = self.scopes.keys().cloned().collect();
         for name in scopes {
             let scope = self.scopes.get_mut(&name).expect("named just before");
-            if scope.weight() > 0 {
-                match scope.standing {
-                    Standing::Unknown | Standing::NotGranted => {
-                        return Err(RelayMisbehaved::FeedNotGranted(name).into());
-                    }
-                    Standing::Apart => return Err(RelayMisbehaved::FeedNotReconciled(name).into()),
-                    Standing::Aligned => self.release(&name)?,
+            let is_snapshot = matches!(scope.standing, Standing::Snapshot { .. });
+            if scope.holds_snapshot() && !is_snapshot {
+                return Err(RelayMisbehaved::SnapshotNotDue(name).into());
+            }
+            match scope.standing {
+                Standing::Unknown | Standing::NotGranted if scope.holds_feed() => {
+                    return Err(RelayMisbehaved::FeedNotGranted(name).into());
                 }
+                Standing::Apart | Standing::Snapshot { .. } if scope.holds_feed() => {
+                    return Err(RelayMisbehaved::FeedNotReconciled(name).into());
+                }
+                Standing::Snapshot { .. } => self.release_snapshot(&name)?,
+                Standing::Aligned => self.release(&name)?,
+                Standing::Unknown | Standing::NotGranted | Standing::Apart => {}
             }
         }
         // Scopes that only such a frame named are not granted.
@@ -582,24 +616,51 @@ impl DeviceSession {
 
     fn handle_feed(&mut self, feed: Feed) -> Result<(), SessionError> {
         let name = feed.scope.clone();
-        let greeting = matches!(self.state, State::Greeting { .. });
+        self.check_window(feed.weight())?;
+        let not_granted = RelayMisbehaved::FeedNotGranted(name.clone());
+        self.fed_scope(&name).ok_or(not_granted)?.accept(feed)?;
+        self.release(&name)
+    }
+
+    fn handle_snapshot(&mut self, frame: Snapshot) -> Result<(), SessionError> {
+        let name = frame.scope.clone();
+        self.check_window(frame.weight())?;
+        let not_due = RelayMisbehaved::SnapshotNotDue(name.clone());
+        self.fed_scope(&name)
+            .ok_or(not_due)?
+            .accept_snapshot(frame)?;
+        self.release_snapshot(&name)
+    }
+
+    /// Finds the scope of a frame that may have overtaken the relay's greeting.
+    fn fed_scope(&mut self, name: &Scope) -> Option<&mut DeviceScope> {
+        // PROTOCOL 3.5: a scope the device did not name is fed from its start.
+        if matches!(self.state, State::Greeting { .. }) && !self.scopes.contains_key(name) {
+            let scope = DeviceScope::new(0, Standing::Unknown);
+            self.scopes.insert(name.clone(), scope);
+        }
+        self.scopes.get_mut(name)
+    }
+
+    /// Checks that a frame of so much weight was due.
+    fn check_window(&self, weight: usize) -> Result<(), RelayMisbehaved> {
         let held: usize = self.scopes.values().map(DeviceScope::weight).sum();
-        let weight = held.saturating_add(feed.weight());
-        let scope = match self.scopes.get_mut(&name) {
-            Some(scope) => scope,
-            // PROTOCOL 3.5: a scope the device did not name is fed from its start.
-            None if greeting => {
-                let scope = DeviceScope::new(0, Standing::Unknown);
-                self.scopes.entry(name.clone()).or_insert(scope)
-            }
-            None => return Err(RelayMisbehaved::FeedNotGranted(name).into()),
-        };
-        scope.accept(feed)?;
+        let weight = held.saturating_add(weight);
         // PROTOCOL 4.7: a frame is sent while less than the window is out.
         if weight > FEED_WINDOW_BYTES + FEED_WEIGHT_MAX {
-            return Err(RelayMisbehaved::FeedOverWindow { weight }.into());
+            return Err(RelayMisbehaved::FeedOverWindow { weight });
         }
-        self.release(&name)
+        Ok(())
+    }
+
+    /// Gives out every snapshot frame of a scope whose turn it is.
+    fn release_snapshot(&mut self, name: &Scope) -> Result<(), SessionError> {
+        if let Some(scope) = self.scopes.get_mut(name) {
+            while let Some(frame) = scope.release_snapshot() {
+                self.outputs.push_back(DeviceOutput::Snapshot(frame));
+            }
+        }
+        Ok(())
     }
 
     /// Gives out every feed frame of a scope whose turn it is.

@@ -38,6 +38,10 @@ pub enum Frame {
     Removed(Removed),
     /// The relay has kept such a statement. Since version 2.
     Noted(Noted),
+    /// Documents of a scope that a device has nothing of. Since version 3.
+    Snapshot(Snapshot),
+    /// The device has committed such documents. Since version 3.
+    Taken(Taken),
 }
 
 /// The device's greeting.
@@ -77,6 +81,17 @@ pub struct ScopeMark {
     pub digest: Digest,
     /// How many documents it holds there.
     pub documents: u64,
+    /// How far it has taken a snapshot of the scope, if it is taking one. Since version 3; others skip it.
+    pub snapshot: Option<SnapshotMark>,
+}
+
+/// How far a device has taken a snapshot.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SnapshotMark {
+    /// The entry behind which the feed goes on after it.
+    pub as_of: u64,
+    /// The mark of the last frame it has committed.
+    pub mark: u64,
 }
 
 /// The relay's greeting.
@@ -111,6 +126,9 @@ pub struct ScopeGreeting {
     /// Whether the device's digest is the relay's at the device's cursor. `false` also when the
     /// cursor lies beyond the head. `true` for a scope the device did not name (cursor 0).
     pub digest_agrees: bool,
+    /// If the scope comes as a snapshot first: the entry behind which the feed goes on after it. Since version 3, and
+    /// only with `verbs`.
+    pub snapshot: Option<u64>,
 }
 
 /// What a device may do in a scope.
@@ -279,6 +297,50 @@ pub struct FeedChange {
     pub received: WallTime,
 }
 
+/// Documents of a scope on their way to a device that has nothing of it: all they are, in the place of all they went
+/// through.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Snapshot {
+    /// The scope.
+    pub scope: Scope,
+    /// The frame's number, from 1, dense in a session and a scope.
+    pub number: u64,
+    /// The scope's last sequence number when this was read.
+    pub seq: u64,
+    /// The scope's digest then.
+    pub digest: Digest,
+    /// Where the snapshot goes on behind this frame. Means something to the relay alone.
+    pub mark: u64,
+    /// Whether it is the last one.
+    pub last: bool,
+    /// The documents; there may be none in the last frame only.
+    pub documents: Vec<SnapshotDocument>,
+    /// How their changes travel.
+    pub form: PackForm,
+}
+
+/// One document in a snapshot.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SnapshotDocument {
+    /// The document.
+    pub document: DocumentId,
+    /// Its kind's name.
+    pub kind: String,
+    /// The schema version of its genesis.
+    pub schema_version: u16,
+    /// All its changes, in causal order.
+    pub changes: Vec<FeedChange>,
+}
+
+/// How far a device has committed a snapshot.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Taken {
+    /// The scope.
+    pub scope: Scope,
+    /// The number of the last frame committed.
+    pub number: u64,
+}
+
 /// How far a device has committed a scope's feed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Applied {
@@ -400,13 +462,17 @@ pub enum FrameKind {
     Removed,
     /// [`Frame::Noted`]
     Noted,
+    /// [`Frame::Snapshot`]
+    Snapshot,
+    /// [`Frame::Taken`]
+    Taken,
 }
 
 impl FrameKind {
     /// Returns whether a frame of this kind travels on a stream of its own, not on the control stream.
     pub const fn has_own_stream(self) -> bool {
-        // PROTOCOL 6.3: a push and a feed frame have a stream each.
-        matches!(self, Self::Push | Self::Feed)
+        // PROTOCOL 6.3: a push, a feed frame and a snapshot frame have a stream each.
+        matches!(self, Self::Push | Self::Feed | Self::Snapshot)
     }
 }
 
@@ -427,6 +493,8 @@ impl Frame {
             Self::Notice(_) => FrameKind::Notice,
             Self::Removed(_) => FrameKind::Removed,
             Self::Noted(_) => FrameKind::Noted,
+            Self::Snapshot(_) => FrameKind::Snapshot,
+            Self::Taken(_) => FrameKind::Taken,
         }
     }
 }

@@ -8,6 +8,7 @@
 //! - `reader`: frames on a stream that carries many
 //! - `device_session`, `device_scope`: the device's end of a session
 //! - `relay_session`, `relay_pushes`, `relay_scope`, `runs`: the relay's end
+//! - `snapshot`: a scope that comes to a device that has nothing of it, on both ends
 //! - `enrol`, `invitation`: how a device comes to be known, and what it is asked in by
 //! - `reconcile`: how two sides find which documents differ
 //! - [`limits`], `weight`: every limit, and what counts against it
@@ -41,6 +42,7 @@ mod relay_pushes;
 mod relay_scope;
 mod relay_session;
 mod runs;
+mod snapshot;
 mod version;
 mod weight;
 mod wire;
@@ -59,7 +61,8 @@ pub use error::{CloseReason, DecodeError, SessionError};
 pub use frame::{
     Ack, Applied, Close, Compare, CompareDocument, Compared, ComparedDocument, Entry, Feed,
     FeedChange, Frame, FrameKind, Grant, Held, Hello, PackForm, Push, PushChange, PushDocument,
-    Reason, Reconcile, ScopeGreeting, ScopeMark, Verdict, Versions, Welcome,
+    Reason, Reconcile, ScopeGreeting, ScopeMark, Snapshot, SnapshotDocument, SnapshotMark, Taken,
+    Verdict, Versions, Welcome,
 };
 pub use invitation::{Invitation, InvitationError, Pin};
 pub use key::{PublicKey, SIGNATURE_BYTES, SUITE, Signature, Signer};
@@ -68,4 +71,7 @@ pub use misbehaved::{DeviceMisbehaved, RelayMisbehaved};
 pub use reader::{FrameReader, write_prefixed};
 pub use reconcile::{Item, ReconcileError, Reconciler, Step, respond};
 pub use relay_session::{RelayInput, RelayOutput, RelaySession};
-pub use version::{ALPN, VERSION_NEWEST, VERSION_OF_APART, VERSION_OF_LEAVING, VERSION_OLDEST};
+pub use version::{
+    ALPN, VERSION_NEWEST, VERSION_OF_APART, VERSION_OF_LEAVING, VERSION_OF_SNAPSHOTS,
+    VERSION_OLDEST,
+};

@@ -81,6 +81,10 @@ pub const FEED_WINDOW_BYTES: usize = 512 * 1024;
 /// Most entries in a feed frame: twice what [`FEED_TARGET_BYTES`] of the smallest changes would make.
 pub const FEED_ENTRIES_MAX: usize = 1_000;
 
+/// Most documents in a snapshot frame: of the smallest, with one change each, so many have about
+/// [`FEED_WINDOW_BYTES`].
+pub const SNAPSHOT_DOCUMENTS_MAX: usize = 1_000;
+
 /// Most changes in a frame that carries whole documents: the largest document has 5,000.
 pub const DOCUMENT_FRAME_CHANGES_MAX: usize = 10_000;
 

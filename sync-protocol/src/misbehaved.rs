@@ -105,6 +105,21 @@ pub enum RelayMisbehaved {
     /// It acknowledged a removal that is not out.
     #[error("a removal was acknowledged but is not out")]
     NotedUnsent,
+    /// It announced a snapshot of a scope that is not granted, or that we have a cursor in.
+    #[error("a snapshot of scope {0} that may not be announced")]
+    WelcomeSnapshot(Scope),
+    /// It sent a snapshot that it did not announce, or that is over.
+    #[error("documents of scope {0} that were not announced")]
+    SnapshotNotDue(Scope),
+    /// A snapshot frame came a second time, is numbered 0 or lies behind the last, or has no documents and is not the
+    /// last.
+    #[error("snapshot frame {number} of scope {scope} that cannot be numbered so, or is empty")]
+    SnapshotNumbers {
+        /// The scope.
+        scope: Scope,
+        /// Its number.
+        number: u64,
+    },
 }
 
 codes!(RelayMisbehaved {
@@ -129,6 +144,9 @@ codes!(RelayMisbehaved {
     Self::LaterVersion(_) => "later_version",
     Self::NoticeGranted => "notice_granted",
     Self::NotedUnsent => "noted_unsent",
+    Self::WelcomeSnapshot(_) => "welcome_snapshot",
+    Self::SnapshotNotDue(_) => "snapshot_not_due",
+    Self::SnapshotNumbers { .. } => "snapshot_numbers",
 });
 
 /// A rule that the device broke.
@@ -242,6 +260,14 @@ pub enum DeviceMisbehaved {
     /// It sent the next statement of removal before the answer to the last.
     #[error("a removal before the last was acknowledged")]
     RemovedTooSoon,
+    /// It said that it has taken snapshot frames that were not sent to it, or said so before.
+    #[error("snapshot frame {number} of scope {scope} was taken but is not out")]
+    TakenUnsent {
+        /// The scope.
+        scope: Scope,
+        /// What it says.
+        number: u64,
+    },
 }
 
 codes!(DeviceMisbehaved {
@@ -271,4 +297,5 @@ codes!(DeviceMisbehaved {
     Self::RemovedContent => "removed_content",
     Self::RemovedSignature => "removed_signature",
     Self::RemovedTooSoon => "removed_too_soon",
+    Self::TakenUnsent { .. } => "taken_unsent",
 });

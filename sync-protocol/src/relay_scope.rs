@@ -9,7 +9,8 @@ use gridbeat_base::{DocumentId, Scope};
 
 use crate::limits::RECONCILE_ROUNDS_MAX;
 use crate::runs::Runs;
-use crate::{Compare, Compared, DeviceMisbehaved, Entry, Feed};
+use crate::snapshot::SnapshotOut;
+use crate::{Compare, Compared, DeviceMisbehaved, Entry, Feed, Snapshot};
 
 /// How far a reconciliation is.
 #[derive(Debug)]
@@ -46,6 +47,7 @@ pub(crate) struct RelayScope {
     out: VecDeque<(u64, usize)>,
     /// Entries acknowledged to the device in this session.
     own: Runs,
+    snapshot: Option<SnapshotOut>,
     reconciliation: Option<Reconciliation>,
 }
 
@@ -57,8 +59,45 @@ impl RelayScope {
             applied: cursor.unwrap_or(0),
             out: VecDeque::new(),
             own: Runs::default(),
+            snapshot: None,
             reconciliation: None,
         }
+    }
+
+    /// Makes a scope that comes as a snapshot, and is fed behind `as_of` then.
+    pub(crate) fn of_snapshot(as_of: u64) -> Self {
+        Self {
+            snapshot: Some(SnapshotOut::new(as_of)),
+            ..Self::new(None)
+        }
+    }
+
+    /// Returns whether more of a snapshot is to go out.
+    pub(crate) fn wants_snapshot(&self) -> bool {
+        let snapshot = self.snapshot.as_ref();
+        snapshot.is_some_and(|snapshot| !snapshot.is_complete())
+    }
+
+    /// Numbers a snapshot frame that goes out; returns whether one was due.
+    pub(crate) fn note_snapshot(&mut self, frame: &mut Snapshot) -> bool {
+        let snapshot = self.snapshot.as_mut();
+        let due = snapshot.filter(|snapshot| !snapshot.is_complete());
+        due.map(|snapshot| snapshot.note_sent(frame)).is_some()
+    }
+
+    /// Takes in that the device has taken a snapshot up to a frame. With the last one its feed begins.
+    pub(crate) fn taken(&mut self, scope: &Scope, number: u64) -> Result<(), DeviceMisbehaved> {
+        let Some(snapshot) = &mut self.snapshot else {
+            let scope = scope.clone();
+            return Err(DeviceMisbehaved::TakenUnsent { scope, number });
+        };
+        snapshot.taken(scope, number)?;
+        if let Some(SnapshotOut { as_of, .. }) = self.snapshot.take_if(|it| it.is_over()) {
+            self.fed = Some(as_of);
+            self.applied = as_of;
+            self.own.forget_through(as_of);
+        }
+        Ok(())
     }
 
     /// Returns the last entry fed, if the feed goes on behind it.
@@ -71,7 +110,8 @@ impl RelayScope {
 
     /// Returns the weight of what was fed and is not applied.
     pub(crate) fn weight(&self) -> usize {
-        self.out.iter().map(|(_, weight)| weight).sum()
+        let fed: usize = self.out.iter().map(|(_, weight)| weight).sum();
+        fed + self.snapshot.as_ref().map_or(0, SnapshotOut::weight)
     }
 
     /// Takes note of entries that were acknowledged to the device.
@@ -128,6 +168,10 @@ impl RelayScope {
 
     /// Takes in a message of range reconciliation.
     pub(crate) fn asked(&mut self, scope: &Scope) -> Result<(), DeviceMisbehaved> {
+        // PROTOCOL 4.17: nothing is reconciled before the whole snapshot is taken.
+        if self.snapshot.is_some() {
+            return Err(DeviceMisbehaved::ReconcileTooSoon(scope.clone()));
+        }
         self.out.clear();
         let going = self.reconciliation.get_or_insert(Reconciliation {
             stage: Stage::Answered,

@@ -20,14 +20,16 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use gridbeat_base::{DeviceId, Incarnation, Install, Lane, Monotonic, Scope, WallTime};
 
 use crate::device_session::check_size;
-use crate::limits::{FEED_ENTRIES_MAX, FEED_WEIGHT_MAX, FEED_WINDOW_BYTES, GREETING_TIMEOUT};
+use crate::limits::{
+    FEED_ENTRIES_MAX, FEED_WEIGHT_MAX, FEED_WINDOW_BYTES, GREETING_TIMEOUT, SNAPSHOT_DOCUMENTS_MAX,
+};
 use crate::relay_pushes::RelayPushes;
 use crate::relay_scope::RelayScope;
 use crate::{
     Ack, Applied, BatchProof, BatchStatement, Close, CloseReason, Compare, Compared,
     DeviceMisbehaved, Feed, Frame, FrameKind, Grant, Hello, Noted, Notice, PackForm, PublicKey,
     Push, PushDocument, Reconcile, RemovalHash, RemovalProof, Removed, ScopeGreeting, SessionError,
-    VERSION_OF_LEAVING, Versions, Welcome,
+    Snapshot, Taken, VERSION_OF_LEAVING, VERSION_OF_SNAPSHOTS, Versions, Welcome,
 };
 
 /// What a relay's session takes in.
@@ -70,6 +72,12 @@ pub enum RelayOutput {
         scope: Scope,
         /// The last entry committed.
         seq: u64,
+    },
+    /// The device has committed a scope's snapshot up to a frame; the window has opened, and after the last one the
+    /// scope is fed.
+    Taken {
+        /// The scope.
+        scope: Scope,
     },
     /// A message of range reconciliation. Answer by [`RelaySession::reconcile`].
     Reconcile {
@@ -190,7 +198,15 @@ impl RelaySession {
             match greeting.grant {
                 Grant::None => {}
                 Grant::Read | Grant::Write => {
-                    granted.insert(greeting.scope.clone(), RelayScope::new(cursor));
+                    assert!(
+                        greeting.snapshot.is_none() || *version >= VERSION_OF_SNAPSHOTS,
+                        "a snapshot is announced in sessions that have them"
+                    );
+                    let scope = match greeting.snapshot {
+                        Some(as_of) => RelayScope::of_snapshot(as_of),
+                        None => RelayScope::new(cursor),
+                    };
+                    granted.insert(greeting.scope.clone(), scope);
                 }
             }
         }
@@ -290,6 +306,59 @@ impl RelaySession {
         feed.form = self.form();
         self.send(lane, Frame::Feed(feed));
         Ok(())
+    }
+
+    /// Returns how much more of a scope's snapshot may go out: 0 if nothing, because none is under way or the window
+    /// is full. While it is more than 0, one frame may go out, even if it weighs more.
+    pub fn snapshot_room(&self, scope: &Scope) -> usize {
+        let is_wanted = self
+            .scopes
+            .get(scope)
+            .is_some_and(RelayScope::wants_snapshot);
+        if !is_wanted || !matches!(self.state, State::Live { .. }) {
+            return 0;
+        }
+        let out: usize = self.scopes.values().map(RelayScope::weight).sum();
+        FEED_WINDOW_BYTES.saturating_sub(out)
+    }
+
+    /// Sends the next documents of a scope's snapshot; the number is given here.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::Full`] if there is no room, [`SessionError::OutOfPlace`] if no snapshot of the scope is under way,
+    /// [`SessionError::WrongSize`] if it is beyond [`SNAPSHOT_DOCUMENTS_MAX`] or [`FEED_WEIGHT_MAX`], or empty and not the
+    /// last; [`SessionError::NotOpen`]. None ends the session.
+    pub fn snapshot(&mut self, lane: Lane, mut frame: Snapshot) -> Result<(), SessionError> {
+        self.check_live()?;
+        let room = self.snapshot_room(&frame.scope);
+        if !(frame.documents.is_empty() && frame.last) {
+            check_size(frame.documents.len(), SNAPSHOT_DOCUMENTS_MAX)?;
+            check_size(frame.weight(), FEED_WEIGHT_MAX)?;
+        }
+        frame.form = self.form();
+        match self.scopes.get_mut(&frame.scope) {
+            Some(scope) if scope.wants_snapshot() => {
+                // PROTOCOL 4.16: a frame is sent while less than the window is out.
+                if room == 0 {
+                    return Err(SessionError::Full);
+                }
+                scope.note_snapshot(&mut frame);
+            }
+            Some(_) | None => return Err(SessionError::OutOfPlace(frame.scope)),
+        }
+        self.send(lane, Frame::Snapshot(frame));
+        Ok(())
+    }
+
+    /// Returns whether the session's version has snapshots; `false` before the device's greeting.
+    pub const fn speaks_of_snapshots(&self) -> bool {
+        match self.state {
+            State::Greeted { version, .. } | State::Live { version, .. } => {
+                version >= VERSION_OF_SNAPSHOTS
+            }
+            State::Greeting { .. } | State::Ended => false,
+        }
     }
 
     /// Answers a message of range reconciliation, from an inventory taken when the scope's last
@@ -451,7 +520,8 @@ impl RelaySession {
                 | Frame::Feed(_)
                 | Frame::Compared(_)
                 | Frame::Notice(_)
-                | Frame::Noted(_),
+                | Frame::Noted(_)
+                | Frame::Snapshot(_),
             ) => Err(DeviceMisbehaved::NotForRelay(kind).into()),
             (_, Frame::Push(push)) => {
                 // PROTOCOL 3.3: a push may overtake the greeting, on another stream; it waits.
@@ -468,6 +538,7 @@ impl RelaySession {
                 | Frame::Reconcile(_)
                 | Frame::Compare(_)
                 | Frame::Removed(_)
+                | Frame::Taken(_)
                 | Frame::Close(_),
             ) => {
                 // PROTOCOL 3.1: the device's greeting comes first on the control stream.
@@ -475,7 +546,11 @@ impl RelaySession {
             }
             (
                 State::Greeted { .. },
-                Frame::Applied(_) | Frame::Reconcile(_) | Frame::Compare(_) | Frame::Removed(_),
+                Frame::Applied(_)
+                | Frame::Reconcile(_)
+                | Frame::Compare(_)
+                | Frame::Removed(_)
+                | Frame::Taken(_),
             ) => Err(DeviceMisbehaved::TooEarly(kind).into()),
             (State::Greeted { .. } | State::Live { .. }, Frame::Close(close)) => {
                 self.end(CloseReason::Peer(close));
@@ -485,6 +560,7 @@ impl RelaySession {
             (State::Live { .. }, Frame::Reconcile(reconcile)) => self.handle_reconcile(reconcile),
             (State::Live { .. }, Frame::Compare(compare)) => self.handle_compare(compare),
             (State::Live { .. }, Frame::Removed(removed)) => self.handle_removed(removed),
+            (State::Live { .. }, Frame::Taken(taken)) => self.handle_taken(taken),
         }
     }
 
@@ -521,6 +597,16 @@ impl RelaySession {
         };
         fed.applied(&scope, seq)?;
         self.outputs.push_back(RelayOutput::Applied { scope, seq });
+        Ok(())
+    }
+
+    fn handle_taken(&mut self, taken: Taken) -> Result<(), SessionError> {
+        let Taken { scope, number } = taken;
+        let Some(fed) = self.scopes.get_mut(&scope) else {
+            return Err(DeviceMisbehaved::TakenUnsent { scope, number }.into());
+        };
+        fed.taken(&scope, number)?;
+        self.outputs.push_back(RelayOutput::Taken { scope });
         Ok(())
     }
 

@@ -14,6 +14,9 @@ pub const VERSION_OF_LEAVING: u16 = 2;
 /// The version from which on changes may travel taken apart.
 pub const VERSION_OF_APART: u16 = 3;
 
+/// The version from which on a scope may come as a snapshot first.
+pub const VERSION_OF_SNAPSHOTS: u16 = 3;
+
 /// The name of the protocol in TLS's application-layer negotiation (ALPN).
 pub const ALPN: &[u8] = b"gridbeat/1";
 

@@ -3,7 +3,8 @@
 use crate::limits::{CHANGE_WEIGHT, ENTRY_WEIGHT};
 use crate::wire::number;
 use crate::{
-    Ack, Compared, ComparedDocument, Entry, Feed, FeedChange, PushChange, PushDocument, Verdict,
+    Ack, Compared, ComparedDocument, Entry, Feed, FeedChange, PushChange, PushDocument, Snapshot,
+    SnapshotDocument, Verdict,
 };
 
 /// Size of a change's hash in a frame.
@@ -81,6 +82,20 @@ impl Compared {
     /// Returns what the frame counts for.
     pub fn weight(&self) -> usize {
         self.documents.iter().map(ComparedDocument::weight).sum()
+    }
+}
+
+impl SnapshotDocument {
+    /// Returns what the document and its changes count for.
+    pub fn weight(&self) -> usize {
+        ENTRY_WEIGHT + self.changes.iter().map(FeedChange::weight).sum::<usize>()
+    }
+}
+
+impl Snapshot {
+    /// Returns what the frame counts for.
+    pub fn weight(&self) -> usize {
+        self.documents.iter().map(SnapshotDocument::weight).sum()
     }
 }
 

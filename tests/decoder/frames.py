@@ -17,6 +17,7 @@ CHANGE_BYTES_MAX = 65536
 PUSH_DOCUMENTS_MAX = 64
 PUSH_CHANGES_MAX = 200
 FEED_ENTRIES_MAX = 1000
+SNAPSHOT_DOCUMENTS_MAX = 1000
 DOCUMENT_FRAME_CHANGES_MAX = 10000
 SCOPES_MAX = 1024
 KIND_BYTES_MAX = 32
@@ -150,6 +151,7 @@ held = record(
     lacks=hashes,
     changes=feed_changes,
 )
+whole = record(document=place, kind=place, schema=schema, changes=feed_changes)
 compared_document = record(document=place, held=nullable(held))
 
 
@@ -181,6 +183,7 @@ def body_of(content, most, changes_most):
 
 push_body = body_of(pushed, PUSH_DOCUMENTS_MAX, PUSH_CHANGES_MAX)
 feed_body = body_of(choice("entry", ENTRIES), FEED_ENTRIES_MAX, DOCUMENT_FRAME_CHANGES_MAX)
+snapshot_body = body_of(whole, SNAPSHOT_DOCUMENTS_MAX, DOCUMENT_FRAME_CHANGES_MAX)
 compared_body = body_of(compared_document, COMPARE_DOCUMENTS_MAX, DOCUMENT_FRAME_CHANGES_MAX)
 
 
@@ -239,6 +242,16 @@ def look_up_feed(body):
     return body["content"]
 
 
+def look_up_snapshot(body):
+    changes = []
+    for document in body["content"]:
+        document["document"] = at(body, "documents", document["document"])
+        document["kind"] = at(body, "kinds", document["kind"])
+        changes += document["changes"]
+    look_up_received(body, changes)
+    return body["content"]
+
+
 def look_up_compared(body):
     changes = []
     for document in body["content"]:
@@ -251,8 +264,13 @@ def look_up_compared(body):
     return body["content"]
 
 
-mark = record(scope=scope, cursor=uint(), digest=digest, documents=uint())
-greeting = record(scope=scope, standing=standing, head=uint(), verbs=Optional(uint()))
+snapshot_mark = record(as_of=uint(), mark=uint())
+mark = record(
+    scope=scope, cursor=uint(), digest=digest, documents=uint(), snapshot=Optional(snapshot_mark)
+)
+greeting = record(
+    scope=scope, standing=standing, head=uint(), verbs=Optional(uint()), snapshot=Optional(uint())
+)
 seal = record(
     suite=suite,
     batch=uint(),
@@ -291,8 +309,20 @@ FRAMES = {
     10: ("notice", {"scope": nullable(scope), "seq": uint(), "deadline": time}),
     11: ("removed", {"removal": blob(REMOVAL_BYTES_MAX), "signature": nullable(signature)}),
     12: ("noted", {"removal": hash_of_32}),
+    13: ("snapshot", {
+        "scope": scope, "number": uint(), "seq": uint(), "digest": digest, "mark": uint(), "last": boolean,
+        "documents": pack,
+    }),
+    14: ("taken", {"scope": scope, "number": uint()}),
 }
 frame_shape = choice("frame", FRAMES)
+
+
+def leave_out_no_snapshots(frame):
+    """Drops a snapshot that is not there, as readers of earlier versions do."""
+    for named in frame["scopes"]:
+        if named["snapshot"] is None:
+            del named["snapshot"]
 
 
 def spell_out_welcome(frame):
@@ -323,10 +353,14 @@ def decode(data, shortest=False):
     frame = frame_shape(reader)
     reader.end()
     name = frame["frame"]
-    if len(data) > FRAME_BYTES_MAX and name not in ("feed", "compared"):
+    if len(data) > FRAME_BYTES_MAX and name not in ("feed", "compared", "snapshot"):
         raise Unreadable("longer than a frame of its kind")
+    if name in ("hello", "welcome"):
+        leave_out_no_snapshots(frame)
     if name == "welcome":
         spell_out_welcome(frame)
+    elif name == "snapshot":
+        frame["documents"] = look_up_snapshot(snapshot_body(frame["documents"], shortest))
     elif name == "push":
         frame["documents"] = look_up_push(push_body(frame["documents"], shortest))
         look_up_seal(frame)

@@ -203,7 +203,7 @@ class Refusals(unittest.TestCase):
             frames.decode(data)
 
     def test_what_cannot_be_skipped(self):
-        self.refuse(encode([13, "a"]), "frame 13 is unknown")
+        self.refuse(encode([15, "a"]), "frame 15 is unknown")
         self.refuse(encode([4, "a", 1, bytes(16), 1, [4, b""]]), "pack 4 is unknown")
         self.refuse(encode([4, "a", 1, bytes(16), 1, [0, encode([[], [], [], [[4]]])]]), "entry 4 is unknown")
         self.refuse(encode([3, 1, 0, None, [], [[4, 1]]]), "verdict 4 is unknown")

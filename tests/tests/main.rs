@@ -35,4 +35,6 @@ mod pump;
 #[cfg(test)]
 mod rights;
 #[cfg(test)]
+mod snapshot;
+#[cfg(test)]
 mod tidy;

@@ -47,8 +47,12 @@ pub(crate) struct World {
     pub(crate) relay: Relay,
     /// Whether the relay's disk works.
     pub(crate) disk: Arc<AtomicBool>,
+    /// What the relay is told, from its next start on.
+    pub(crate) config: relay::Config,
     /// Bytes of the frames carried, up and down.
     pub(crate) carried: (usize, usize),
+    /// Documents that were carried down in snapshots.
+    pub(crate) in_snapshots: usize,
     /// Whether devices sign and the relay gives receipts, from the next start of each on.
     pub(crate) has_keys: bool,
     // Gone while the relay is down.
@@ -77,7 +81,9 @@ impl World {
             seats: Vec::new(),
             relay,
             disk,
+            config: relay::Config::default(),
             carried: (0, 0),
+            in_snapshots: 0,
             has_keys,
             store: Some(store),
             random,
@@ -284,6 +290,9 @@ impl World {
             moved = true;
             let bytes = encode(&frame);
             self.carried.1 += bytes.len();
+            if let Frame::Snapshot(snapshot) = &frame {
+                self.in_snapshots += snapshot.documents.len();
+            }
             let now = self.now(place);
             let device = &mut self.seats[place].device;
             // An error ends the session; its end is among the device's outputs.
@@ -393,7 +402,7 @@ impl World {
         meanwhile(&self.relay_path());
         let path = self.relay_path();
         let store = open_store(&path, &self.disk, &mut self.random, self.has_keys);
-        self.relay = Relay::new(relay::Config::default(), kinds(), store.incarnation());
+        self.relay = Relay::new(self.config.clone(), kinds(), store.incarnation());
         self.store = Some(store);
     }
 

@@ -133,6 +133,8 @@ pub struct Counters {
     pub digest_mismatches: u64,
     /// Reconciliations begun.
     pub reconciliations: u64,
+    /// Frames of snapshots taken in.
+    pub snapshot_frames: u64,
     /// Changes from the relay that the gate did not let in.
     pub changes_barred: u64,
     /// Changes from the relay whose dependencies were missing.

@@ -175,6 +175,10 @@ fn first_change(frame: &mut Frame) -> Option<&mut Vec<u8>> {
                 .flat_map(|it| &mut it.changes);
             changes.next().map(|change| &mut change.bytes)
         }
+        Frame::Snapshot(snapshot) => {
+            let mut changes = snapshot.documents.iter_mut().flat_map(|it| &mut it.changes);
+            changes.next().map(|change| &mut change.bytes)
+        }
         Frame::Hello(_)
         | Frame::Welcome(_)
         | Frame::Ack(_)
@@ -184,7 +188,8 @@ fn first_change(frame: &mut Frame) -> Option<&mut Vec<u8>> {
         | Frame::Close(_)
         | Frame::Notice(_)
         | Frame::Removed(_)
-        | Frame::Noted(_) => None,
+        | Frame::Noted(_)
+        | Frame::Taken(_) => None,
     }
 }
 

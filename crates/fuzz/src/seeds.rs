@@ -164,6 +164,7 @@ fn pack_input(frame: &[u8]) -> Option<Vec<u8>> {
         Frame::Push(push) => (0, push.form),
         Frame::Feed(feed) => (1, feed.form),
         Frame::Compared(compared) => (2, compared.form),
+        Frame::Snapshot(snapshot) => (0x20, snapshot.form),
         Frame::Hello(_)
         | Frame::Welcome(_)
         | Frame::Ack(_)
@@ -173,11 +174,13 @@ fn pack_input(frame: &[u8]) -> Option<Vec<u8>> {
         | Frame::Close(_)
         | Frame::Notice(_)
         | Frame::Removed(_)
-        | Frame::Noted(_) => return None,
+        | Frame::Noted(_)
+        | Frame::Taken(_) => return None,
     };
-    // A target's mode names the frame by the rest of three.
+    // A target's mode names the frame by the rest of three, or by a bit.
     let (mode, apart) = match form {
         PackForm::Whole => (mode, 0),
+        PackForm::Apart if mode == 0x20 => (0x60, 2),
         PackForm::Apart => (0x40 + (mode + 2) % 3, 2),
     };
     // A pack is the last field of each: its format, for a compressed one its size, then its bytes.

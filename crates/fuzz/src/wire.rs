@@ -2,7 +2,7 @@
 
 use gridbeat_base::{Digest, Scope};
 use gridbeat_sync_protocol::{
-    Compared, Feed, Frame, FrameReader, PackForm, Push, decode, encode, write_prefixed,
+    Compared, Feed, Frame, FrameReader, PackForm, Push, Snapshot, decode, encode, write_prefixed,
 };
 
 use crate::input::Input;
@@ -35,7 +35,7 @@ pub(crate) fn pack(bytes: &[u8]) {
     let mode = input.byte();
     let apart = usize::from(mode & 0x40 != 0);
     let stored = STORED_PACKS[apart];
-    let mut frame = encode(&without_body(mode % 3));
+    let mut frame = encode(&without_body(mode));
     let pack = frame.windows(2).rposition(|it| it == STORED_PACKS[0]);
     frame.truncate(pack.expect("a body of a few bytes is stored"));
     if mode & 0x80 == 0 {
@@ -51,10 +51,22 @@ pub(crate) fn pack(bytes: &[u8]) {
     read_and_say_again(&frame);
 }
 
-fn without_body(kind: u8) -> Frame {
+fn without_body(mode: u8) -> Frame {
     let scope = Scope::new("s").expect("a letter is a scope");
     let digest = Digest::from_bytes([0; 16]);
-    match kind {
+    if mode & 0x20 != 0 {
+        return Frame::Snapshot(Snapshot {
+            scope,
+            number: 1,
+            seq: 1,
+            digest,
+            mark: 0,
+            last: true,
+            documents: Vec::new(),
+            form: PackForm::Whole,
+        });
+    }
+    match mode % 3 {
         0 => Frame::Push(Push {
             form: PackForm::Whole,
             number: 1,

@@ -47,6 +47,8 @@ pub struct Counters {
     pub feed_bytes: u64,
     /// Reads of feeds, each for all sessions at one position.
     pub feed_reads: u64,
+    /// Frames of snapshots sent.
+    pub snapshot_frames: u64,
     /// Reconciliations that devices began.
     pub reconciliations: u64,
     /// Greetings that named another digest than the relay has at the same cursor, in the same life

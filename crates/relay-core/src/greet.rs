@@ -15,6 +15,8 @@ use crate::reasons::{
     RETRY_AFTER_DENIED, STORAGE_FAILED, Why,
 };
 use crate::relay::{Relay, Waiting};
+use crate::session::Session;
+use crate::snapshot;
 use crate::{Answer, Greeting, Output, Rights, ScopePosition, SessionId, StoreFault, Task};
 
 impl Relay {
@@ -85,15 +87,19 @@ impl Relay {
         }
         let marks = session.greeted.take().unwrap_or_default();
         let same_life = !session.recovers;
+        let entries_min = self.config.snapshot_entries_min;
         scopes.truncate(SCOPES_MAX.max(marks.len()));
         let mut greetings = Vec::new();
         let mut heads = Vec::new();
         for (place, position) in scopes.into_iter().enumerate() {
             let mut greeting = scope_greeting(&rights, marks.get(place), &position);
-            if position.is_mostly_held && session.protocol.speaks_of_leaving() {
-                // PROTOCOL 3.4: it need only compare what it has by other scopes.
-                greeting.digest_agrees = false;
-            }
+            choose_way(
+                session,
+                marks.get(place),
+                &position,
+                &mut greeting,
+                entries_min,
+            );
             if greeting.grant != Grant::None {
                 heads.push((position.scope, position.head));
                 let within = marks
@@ -125,6 +131,7 @@ impl Relay {
         self.give_notice(now, id, ended);
         for (scope, head) in heads {
             self.enter_fan(&scope, id, head);
+            self.snap_on(id, &scope);
         }
         self.settle(now, id);
     }
@@ -243,6 +250,29 @@ const fn grant(verbs: Verbs) -> Grant {
     }
 }
 
+/// Decides how a scope comes to a device: compared with what it has by others, as a snapshot, or by its feed.
+fn choose_way(
+    session: &mut Session,
+    mark: Option<&ScopeMark>,
+    position: &ScopePosition,
+    greeting: &mut ScopeGreeting,
+    entries_min: u64,
+) {
+    if position.is_mostly_held && session.protocol.speaks_of_leaving() {
+        // PROTOCOL 3.4: it need only compare what it has by other scopes.
+        greeting.digest_agrees = false;
+        return;
+    }
+    if !session.protocol.speaks_of_snapshots() {
+        return;
+    }
+    let same_life = !session.recovers;
+    if let Some((as_of, snapping)) = snapshot::due(mark, same_life, greeting, entries_min) {
+        (greeting.snapshot, greeting.digest_agrees) = (Some(as_of), true);
+        session.snapping.insert(greeting.scope.clone(), snapping);
+    }
+}
+
 fn scope_greeting(
     rights: &Rights,
     mark: Option<&ScopeMark>,
@@ -259,6 +289,7 @@ fn scope_greeting(
             head: 0,
             digest_agrees: true,
             verbs: None,
+            snapshot: None,
         };
     }
     ScopeGreeting {
@@ -267,5 +298,6 @@ fn scope_greeting(
         head: position.head,
         digest_agrees: mark.is_none_or(|mark| position.digest_at_cursor == Some(mark.digest)),
         verbs: Some(verbs),
+        snapshot: None,
     }
 }

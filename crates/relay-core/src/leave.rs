@@ -78,6 +78,7 @@ impl Relay {
             head: 0,
             digest_agrees: true,
             verbs: None,
+            snapshot: None,
         });
         let scopes = nothing.collect();
         let welcomed = session

@@ -7,6 +7,7 @@
 //! - `turns`: whose pushes may go; who is struck out
 //! - `fan`: what is committed, to every session that is fed it
 //! - `repair`: reconciliations
+//! - `snapshot`: scopes for devices that have nothing of them
 //! - `leave`: notices, statements of removal, and what a revoked device hands over
 //! - `marks`: where devices stand
 //! - `task`, `batch`, `record`: what is asked of storage, and what storage answers
@@ -30,6 +31,7 @@ mod record;
 mod relay;
 mod repair;
 mod session;
+mod snapshot;
 mod task;
 mod turns;
 mod working;
@@ -46,6 +48,6 @@ pub use relay::Relay;
 pub use session::SessionId;
 pub use task::{
     Answer, ComparedWith, Comparison, EndedGrant, Greeting, Inventory, LoggedChange, Page, Removal,
-    Rights, ScopePosition, StoreFault, StoredChange, StoredDocument, StoredEntry, Surrender, Task,
-    TaskId, Warrant,
+    Rights, ScopePosition, SnapshotPage, StoreFault, StoredChange, StoredDocument, StoredEntry,
+    Surrender, Task, TaskId, Warrant, WholeDocument,
 };

@@ -36,6 +36,7 @@ pub(crate) enum Waiting {
     Load,
     Commit,
     Read { scope: Scope, after: u64 },
+    Snapshot { scope: Scope, after: Option<u64> },
     Inventory { scope: Scope },
     Compare { session: SessionId, scope: Scope },
     Marks,
@@ -63,6 +64,8 @@ pub struct Relay {
     pub(crate) fans: BTreeMap<Scope, Fan>,
     /// The scopes whose inventory is being read.
     pub(crate) inventories: BTreeSet<Scope>,
+    /// The places at which snapshots are being read.
+    pub(crate) snaps: BTreeSet<(Scope, Option<u64>)>,
     /// The scopes of which somebody may be able to take more.
     pub(crate) dirty: BTreeSet<Scope>,
     /// Greetings that are being looked up, and the heads of scopes committed to meanwhile: what was
@@ -99,6 +102,7 @@ impl Relay {
             places: VecDeque::new(),
             fans: BTreeMap::new(),
             inventories: BTreeSet::new(),
+            snaps: BTreeSet::new(),
             dirty: BTreeSet::new(),
             greeting: BTreeSet::new(),
             heads_meanwhile: BTreeMap::new(),
@@ -194,6 +198,7 @@ impl Relay {
             Waiting::Load => self.loaded(now, result),
             Waiting::Commit => self.committed(now, result),
             Waiting::Read { scope, after } => self.page_read(now, &scope, after, result),
+            Waiting::Snapshot { scope, after } => self.snapshot_read(now, &scope, after, result),
             Waiting::Inventory { scope } => self.inventory_read(now, &scope, result),
             Waiting::Compare { session, scope } => self.compare_read(now, session, &scope, result),
             Waiting::Keep(keeping) => self.kept(now, keeping, result),
@@ -380,6 +385,7 @@ impl Relay {
                     self.ready.insert(session);
                 }
                 RelayOutput::Applied { scope, seq } => self.applied(now, session, scope, seq),
+                RelayOutput::Taken { scope } => self.snapshot_taken(session, scope),
                 RelayOutput::Reconcile { scope, message } => {
                     self.reconcile(session, scope, message);
                 }
@@ -437,6 +443,7 @@ impl Waiting {
             Self::Load => "load",
             Self::Commit => "commit",
             Self::Read { .. } => "read_feed",
+            Self::Snapshot { .. } => "read_snapshot",
             Self::Inventory { .. } => "inventory",
             Self::Compare { .. } => "compare",
             Self::Marks => "marks",

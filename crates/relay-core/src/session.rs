@@ -7,6 +7,7 @@ use gridbeat_sync_protocol::{BatchProof, PublicKey, PushDocument, RelaySession, 
 
 use crate::Rights;
 use crate::config::QUARANTINE_BYTES_MAX;
+use crate::snapshot::Snapping;
 
 /// Names one session of a relay. The shell gives it out, never twice.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -39,6 +40,8 @@ pub(crate) struct Session {
     pub(crate) quarantine_left: usize,
     /// Messages of range reconciliation that wait for an inventory.
     pub(crate) messages: BTreeMap<Scope, Vec<u8>>,
+    /// The scopes that come as a snapshot, until all of it is sent.
+    pub(crate) snapping: BTreeMap<Scope, Snapping>,
     /// The scopes under reconciliation.
     pub(crate) reconciling: BTreeSet<Scope>,
     /// The scopes that were reconciled to the end in this session.
@@ -94,6 +97,7 @@ impl Session {
             pending: VecDeque::new(),
             quarantine_left: QUARANTINE_BYTES_MAX,
             messages: BTreeMap::new(),
+            snapping: BTreeMap::new(),
             reconciling: BTreeSet::new(),
             reconciled: BTreeSet::new(),
             comparing: BTreeMap::new(),

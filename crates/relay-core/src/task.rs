@@ -59,6 +59,16 @@ pub enum Task {
         /// How many bytes of changes may be read; at least one entry is.
         bytes_max: u64,
     },
+    /// Reads the documents of a scope, whole, from a place on: the open ones first, then the others, the newest first.
+    /// Answered by [`Answer::Snapshot`].
+    ReadSnapshot {
+        /// The scope.
+        scope: Scope,
+        /// The mark of the page before; `None` for the first.
+        after: Option<u64>,
+        /// How many bytes of changes may be read; at least one document is.
+        bytes_max: u64,
+    },
     /// Reads each document's term of a scope's digest. Answered by [`Answer::Inventory`].
     Inventory {
         /// The scope.
@@ -90,6 +100,7 @@ impl Task {
             | Self::Rights { .. }
             | Self::Load { .. }
             | Self::ReadFeed { .. }
+            | Self::ReadSnapshot { .. }
             | Self::Inventory { .. }
             | Self::Compare { .. } => false,
         }
@@ -103,6 +114,7 @@ impl Task {
             Self::Load { .. } => "load",
             Self::Commit(_) => "commit",
             Self::ReadFeed { .. } => "read_feed",
+            Self::ReadSnapshot { .. } => "read_snapshot",
             Self::Inventory { .. } => "inventory",
             Self::Compare { .. } => "compare",
             Self::Marks(_) => "marks",
@@ -138,6 +150,8 @@ pub enum Answer {
     },
     /// To [`Task::ReadFeed`].
     Page(Page),
+    /// To [`Task::ReadSnapshot`].
+    Snapshot(SnapshotPage),
     /// To [`Task::Inventory`].
     Inventory(Inventory),
     /// To [`Task::Compare`].
@@ -342,6 +356,35 @@ pub enum StoredEntry {
         /// The change.
         change: StoredChange,
     },
+}
+
+/// Documents of a scope, whole, at one moment.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SnapshotPage {
+    /// The scope's last sequence number at that moment.
+    pub seq: u64,
+    /// The scope's digest at that moment.
+    pub digest: Digest,
+    /// The documents, from the place asked for.
+    pub documents: Vec<WholeDocument>,
+    /// The place of the next page. Documents that were in the scope when the first page was read, and have not changed
+    /// since, are in one of the pages, each in one.
+    pub mark: u64,
+    /// Whether there are no more.
+    pub last: bool,
+}
+
+/// A document with all its changes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct WholeDocument {
+    /// The document.
+    pub document: DocumentId,
+    /// Its kind's name.
+    pub kind: String,
+    /// The schema version of its genesis.
+    pub schema_version: u16,
+    /// Its changes, in causal order.
+    pub changes: Vec<StoredChange>,
 }
 
 /// All documents of a scope at one moment.

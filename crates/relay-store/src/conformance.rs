@@ -25,7 +25,7 @@ const PLENTY: u64 = 1 << 20;
 ///
 /// If a promise is broken.
 pub fn run(open: &mut dyn FnMut() -> Box<dyn Registry>) {
-    let checks: [fn(&mut Bench); 10] = [
+    let checks: [fn(&mut Bench); 11] = [
         a_new_document_begins_the_feed_at_one,
         entries_are_dense_and_digests_add_up_over_batches,
         a_change_reaches_every_scope_of_its_document,
@@ -33,6 +33,7 @@ pub fn run(open: &mut dyn FnMut() -> Box<dyn Registry>) {
         a_batch_on_an_outdated_version_does_nothing,
         a_batch_that_fails_in_its_last_part_does_nothing,
         reads_are_bounded_but_always_go_on,
+        a_snapshot_has_every_document_once_the_open_and_newest_first,
         a_comparison_names_what_each_side_lacks,
         a_greeting_reads_rights_heads_and_digests,
         devices_are_listed_with_where_they_stand,
@@ -133,6 +134,45 @@ fn entries_are_dense_and_digests_add_up_over_batches(bench: &mut Bench) {
         [hash(11), hash(12), hash(13)],
         "the log keeps the order of acceptance"
     );
+}
+
+fn a_snapshot_has_every_document_once_the_open_and_newest_first(bench: &mut Bench) {
+    for number in 1..=6 {
+        let mut batch = creation(number, &["east"], &[10 * number, 10 * number + 1]);
+        for write in batch.documents.values_mut() {
+            let state = write.state.as_mut().expect("a creation has a state");
+            state.record.is_open = number % 2 == 0;
+        }
+        bench.commit(batch);
+    }
+    bench.commit(creation(7, &["west"], &[70]));
+    for bytes_max in [1, 700, PLENTY] {
+        let (mut after, mut order) = (None, Vec::new());
+        loop {
+            let page = bench.snapshot("east", after, bytes_max);
+            assert_eq!(page.seq, 18, "a page says of which moment it is");
+            for whole in &page.documents {
+                let bytes = whole.changes.iter().map(|change| change.bytes[0] % 10);
+                assert!(bytes.eq([0, 1]), "all changes come, in their order");
+                assert_eq!((whole.kind.as_str(), whole.schema_version), ("note", 3));
+            }
+            order.extend(page.documents.iter().map(|whole| whole.document));
+            if page.last {
+                break;
+            }
+            assert!(
+                !page.documents.is_empty(),
+                "each page brings the next one nearer"
+            );
+            after = Some(page.mark);
+        }
+        let expected = [6, 4, 2, 5, 3, 1].map(document);
+        assert_eq!(order, expected, "the open first, and the newest");
+    }
+    let nothing = bench.snapshot("nowhere", None, PLENTY);
+    assert!(nothing.last && nothing.documents.is_empty());
+    let beyond = bench.snapshot("east", Some(u64::MAX), PLENTY);
+    assert_eq!(beyond.documents.len(), 3, "any mark can be read on from");
 }
 
 fn a_change_reaches_every_scope_of_its_document(bench: &mut Bench) {

@@ -27,6 +27,7 @@ mod read;
 mod receipt;
 mod registry;
 mod schema;
+mod snapshot;
 mod sqlite;
 mod store;
 mod value;

@@ -20,11 +20,11 @@ use crate::lineage::Lineage;
 use crate::value::{
     clamp_to_sql, digest, document, from_sql, heads_from_sql, schema_version, scope, to_sql, verbs,
 };
-use crate::{evidence, leaving, lives};
+use crate::{evidence, leaving, lives, snapshot};
 
 /// What an entry, a change or a document counts for beside its bytes, so that a read of many small
 /// ones is bounded too. Not less than what the protocol counts for any of them.
-const ROW_BYTES: u64 = 96;
+pub(crate) const ROW_BYTES: u64 = 96;
 
 /// What the database says of itself.
 pub(crate) struct Meta {
@@ -79,6 +79,11 @@ pub(crate) fn run(connection: &Connection, task: &Task) -> Result<Answer, StoreF
             after,
             bytes_max,
         } => page(&tx, scope, *after, *bytes_max).map(Answer::Page),
+        Task::ReadSnapshot {
+            scope,
+            after,
+            bytes_max,
+        } => snapshot::page(&tx, scope, *after, *bytes_max).map(Answer::Snapshot),
         Task::Inventory { scope } => inventory(&tx, scope).map(Answer::Inventory),
         Task::Compare {
             scope,
@@ -151,13 +156,16 @@ fn position(
     })
 }
 
-struct ScopeLine {
-    id: i64,
-    head: u64,
-    digest: Digest,
+pub(crate) struct ScopeLine {
+    pub(crate) id: i64,
+    pub(crate) head: u64,
+    pub(crate) digest: Digest,
 }
 
-fn scope_row(connection: &Connection, scope: &Scope) -> Result<Option<ScopeLine>, StoreFault> {
+pub(crate) fn scope_row(
+    connection: &Connection,
+    scope: &Scope,
+) -> Result<Option<ScopeLine>, StoreFault> {
     let row = connection
         .prepare_cached("SELECT id, head, digest FROM scope WHERE name = ?1")
         .and_then(|mut find| {
@@ -404,7 +412,7 @@ fn scopes_of(connection: &Connection, id: i64, query: &str) -> Result<Vec<Scope>
 }
 
 /// Reads a document's changes in the order of the log, up to and including number `upto`.
-fn for_each_change(
+pub(crate) fn for_each_change(
     connection: &Connection,
     id: i64,
     upto: i64,

@@ -350,6 +350,7 @@ impl Store for SqliteStore {
             | Task::Rights { .. }
             | Task::Load { .. }
             | Task::ReadFeed { .. }
+            | Task::ReadSnapshot { .. }
             | Task::Inventory { .. }
             | Task::Compare { .. } => read::run(&self.connection, task),
         }

@@ -353,6 +353,11 @@ fn write_changes(text: &mut OpenMetrics, counters: &Counters) {
         counters.feed_reads,
     );
     text.counter(
+        "gridbeat_relay_snapshot_frames",
+        "frames of snapshots sent",
+        counters.snapshot_frames,
+    );
+    text.counter(
         "gridbeat_relay_documents_rebuilt",
         "saved documents made again from their logs",
         counters.documents_rebuilt,

@@ -51,6 +51,8 @@ impl World {
             | Frame::Notice(_)
             | Frame::Removed(_)
             | Frame::Noted(_)
+            | Frame::Snapshot(_)
+            | Frame::Taken(_)
             | Frame::Close(_) => {}
         }
     }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gridbeat_base::{ChangeHash, DocumentId};
 use gridbeat_relay_core::SessionId;
 use gridbeat_sync_protocol::{
-    BatchStatement, Entry, Frame, Push, PushChange, PushDocument, Verdict, encode,
+    BatchStatement, Entry, FeedChange, Frame, Push, PushChange, PushDocument, Verdict, encode,
 };
 
 use crate::forge::{self, Forgery, Material};
@@ -73,25 +73,30 @@ impl World {
             | Frame::Notice(_)
             | Frame::Removed(_)
             | Frame::Noted(_)
+            | Frame::Snapshot(_)
+            | Frame::Taken(_)
             | Frame::Close(_) => {}
         }
     }
 
     /// Lets the thief see what the device is told.
     pub(crate) fn overhear_down(&mut self, node: usize, frame: &Frame) {
-        let (true, Frame::Feed(feed)) = (self.hostile.node == Some(node), frame) else {
+        if self.hostile.node != Some(node) {
+            return;
+        }
+        let heard: Vec<_> = if let Frame::Feed(feed) = frame {
+            feed.entries.iter().filter_map(brought).collect()
+        } else if let Frame::Snapshot(snapshot) = frame {
+            let documents = snapshot.documents.iter();
+            documents
+                .map(|it| (it.document, it.changes.as_slice()))
+                .collect()
+        } else {
             return;
         };
         let device = self.nodes[node].device;
-        for entry in &feed.entries {
-            let (document, changes) = match entry {
-                Entry::Attach {
-                    document, changes, ..
-                } => (document, changes.as_slice()),
-                Entry::Change { document, change } => (document, core::slice::from_ref(change)),
-                Entry::Detach { .. } | Entry::Own { .. } => continue,
-            };
-            let kept = self.hostile.heard.entry(*document).or_default();
+        for (document, changes) in heard {
+            let kept = self.hostile.heard.entry(document).or_default();
             let theirs = changes.iter().filter(|change| change.author != device);
             kept.extend(theirs.map(|change| change.bytes.clone()));
             kept.drain(..kept.len().saturating_sub(KEPT_MAX));
@@ -231,5 +236,16 @@ impl World {
     /// Tells whether a session is one of the thief's own.
     pub(crate) fn is_thiefs(&self, session: SessionId) -> bool {
         self.network.get(session).is_some_and(|it| it.is_replay)
+    }
+}
+
+/// The changes that an entry brings, and of what.
+fn brought(entry: &Entry) -> Option<(DocumentId, &[FeedChange])> {
+    match entry {
+        Entry::Attach {
+            document, changes, ..
+        } => Some((*document, changes)),
+        Entry::Change { document, change } => Some((*document, core::slice::from_ref(change))),
+        Entry::Detach { .. } | Entry::Own { .. } => None,
     }
 }

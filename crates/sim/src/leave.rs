@@ -113,6 +113,8 @@ impl World {
             if self.nodes[node].is_revoked {
                 self.revoke(node);
             } else if self.nodes[node].is_moved {
+                // A table that was restored says so from here on.
+                self.nodes[node].moved = self.time;
                 self.enrol(node, &BTreeMap::new());
             }
         }

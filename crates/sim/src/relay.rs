@@ -45,7 +45,7 @@ impl World {
                 self.trace
                     .line(format_args!("{:?} relay starts", self.time));
                 let incarnation = store.incarnation();
-                let config = relay_core::Config::default();
+                let config = self.relay.config.clone();
                 self.relay.core = Some(Relay::new(config, gridbeat_domain::kinds(), incarnation));
                 self.relay.store = Some(store);
                 self.relay.life += 1;

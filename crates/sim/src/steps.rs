@@ -8,7 +8,9 @@ use std::time::Duration;
 use gridbeat_base::{DeviceId, Scope};
 use gridbeat_relay_core::SessionId;
 use gridbeat_relay_store::Registry as _;
-use gridbeat_sync_protocol::{Entry, Frame, VERSION_OF_LEAVING, Verdict, limits};
+use gridbeat_sync_protocol::{
+    Entry, Frame, Snapshot, Taken, VERSION_OF_LEAVING, Verdict, Welcome, limits,
+};
 
 use crate::world::World;
 
@@ -32,6 +34,18 @@ struct PassedScope {
     /// Bytes of each feed frame by its last entry, until it is applied.
     out: BTreeMap<u64, usize>,
     applied: u64,
+    snapshot: Option<PassedSnapshot>,
+}
+
+/// What passed of a scope's snapshot, from its announcement until all of it is taken.
+#[derive(Debug, Default)]
+struct PassedSnapshot {
+    as_of: u64,
+    /// The number of the latest frame.
+    sent: u64,
+    /// Bytes of each frame by its number, until it is taken.
+    out: BTreeMap<u64, usize>,
+    is_complete: bool,
 }
 
 /// What passed in every session.
@@ -65,6 +79,7 @@ impl Steps {
                 None
             }
             Frame::Removed(_) => passed.is_too_new(frame),
+            Frame::Taken(taken) => passed.taken(taken),
             Frame::Reconcile(it) => {
                 passed
                     .scopes
@@ -78,6 +93,7 @@ impl Steps {
             | Frame::Compared(_)
             | Frame::Notice(_)
             | Frame::Noted(_)
+            | Frame::Snapshot(_)
             | Frame::Close(_) => None,
         }
     }
@@ -97,6 +113,9 @@ impl Steps {
                 });
                 let end = feed.first_seq + entries.sum::<u64>();
                 let scope = passed.scopes.entry(feed.scope.clone()).or_default();
+                if scope.snapshot.is_some() {
+                    return Some("I11: a scope was fed before its snapshot was taken".to_owned());
+                }
                 let due = scope.next.replace(end);
                 scope.out.insert(end - 1, bytes);
                 let out: usize = scope.out.values().sum();
@@ -116,20 +135,79 @@ impl Steps {
             Frame::Welcome(welcome) if passed.newest != 0 && welcome.version > passed.newest => {
                 Some(format!("version {} was chosen", welcome.version))
             }
+            Frame::Welcome(welcome) => {
+                passed.announced(welcome);
+                None
+            }
+            Frame::Snapshot(snapshot) => passed.snapshot(snapshot, bytes),
             Frame::Notice(_) | Frame::Noted(_) => passed.is_too_new(frame),
             Frame::Hello(_)
-            | Frame::Welcome(_)
             | Frame::Push(_)
             | Frame::Applied(_)
             | Frame::Compare(_)
             | Frame::Compared(_)
             | Frame::Removed(_)
+            | Frame::Taken(_)
             | Frame::Close(_) => None,
         }
     }
 }
 
 impl Passed {
+    /// Takes note of the snapshots that a greeting announces.
+    fn announced(&mut self, welcome: &Welcome) {
+        for greeting in &welcome.scopes {
+            let scope = self.scopes.entry(greeting.scope.clone()).or_default();
+            scope.snapshot = greeting.snapshot.map(|as_of| PassedSnapshot {
+                as_of,
+                ..PassedSnapshot::default()
+            });
+        }
+    }
+
+    /// Looks at a snapshot frame.
+    fn snapshot(&mut self, frame: &Snapshot, bytes: usize) -> Option<String> {
+        let scope = self.scopes.entry(frame.scope.clone()).or_default();
+        let number = frame.number;
+        let Some(snapshot) = scope.snapshot.as_mut().filter(|it| !it.is_complete) else {
+            return Some(format!("I11: snapshot frame {number} was not announced"));
+        };
+        let due = snapshot.sent + 1;
+        (snapshot.sent, snapshot.is_complete) = (number, frame.last);
+        snapshot.out.insert(number, bytes);
+        let out: usize = snapshot.out.values().sum();
+        if number != due {
+            return Some(format!(
+                "I11: snapshot frame {number} came where {due} was due"
+            ));
+        }
+        if frame.seq < snapshot.as_of {
+            let (seq, as_of) = (frame.seq, snapshot.as_of);
+            return Some(format!(
+                "I11: a snapshot of {seq}, the feed goes on behind {as_of}"
+            ));
+        }
+        let max = limits::FEED_WINDOW_BYTES + limits::FEED_WEIGHT_MAX;
+        (out > max).then(|| format!("I10: {out} bytes of a snapshot are out"))
+    }
+
+    /// Takes note of what was taken of a snapshot; the feed goes on behind it after the last frame.
+    fn taken(&mut self, taken: &Taken) -> Option<String> {
+        let scope = self.scopes.entry(taken.scope.clone()).or_default();
+        let number = taken.number;
+        let Some(snapshot) = scope.snapshot.as_mut().filter(|it| number <= it.sent) else {
+            return Some(format!(
+                "I11: snapshot frame {number} was taken and not sent"
+            ));
+        };
+        snapshot.out.retain(|open, _| *open > number);
+        if snapshot.is_complete && snapshot.out.is_empty() {
+            scope.next = Some(snapshot.as_of + 1);
+            scope.snapshot = None;
+        }
+        None
+    }
+
     /// Tells whether a frame of leaving may not be sent in this session.
     fn is_too_new(&self, frame: &Frame) -> Option<String> {
         let is_old = self.newest != 0 && self.newest < VERSION_OF_LEAVING;
@@ -142,6 +220,7 @@ const fn brings(frame: &Frame) -> Option<&Scope> {
     match frame {
         Frame::Feed(feed) => Some(&feed.scope),
         Frame::Compared(compared) => Some(&compared.scope),
+        Frame::Snapshot(snapshot) => Some(&snapshot.scope),
         Frame::Hello(_)
         | Frame::Welcome(_)
         | Frame::Push(_)
@@ -152,6 +231,7 @@ const fn brings(frame: &Frame) -> Option<&Scope> {
         | Frame::Notice(_)
         | Frame::Removed(_)
         | Frame::Noted(_)
+        | Frame::Taken(_)
         | Frame::Close(_) => None,
     }
 }
@@ -173,10 +253,14 @@ impl World {
         let node = &self.nodes[self.network.get(session)?.node];
         let what = match frame {
             Frame::Ack(ack) if ack.verdicts.contains(&Verdict::Accepted) => "a push is accepted",
-            Frame::Feed(_) | Frame::Compared(_) if self.time > node.revoked + WITHDRAWN_WITHIN => {
+            Frame::Feed(_) | Frame::Compared(_) | Frame::Snapshot(_)
+                if self.time > node.revoked + WITHDRAWN_WITHIN =>
+            {
                 "documents are sent"
             }
-            Frame::Ack(_)
+            Frame::Snapshot(_)
+            | Frame::Taken(_)
+            | Frame::Ack(_)
             | Frame::Feed(_)
             | Frame::Compared(_)
             | Frame::Hello(_)
@@ -208,6 +292,7 @@ impl World {
         let Some(connection) = self.network.get(session) else {
             return;
         };
+        self.tally.snapshot_frames += u64::from(matches!(frame, Frame::Snapshot(_)));
         let node = &self.nodes[connection.node];
         let outside = brings(frame).filter(|scope| !node.scopes.contains(scope));
         // What an open session was told holds for so long; and a relay that died at taking a right, or was

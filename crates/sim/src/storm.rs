@@ -27,7 +27,7 @@ const NIGHT_DAYS_MAX: u64 = 20;
 const FAULT_EVERY: Duration = Duration::from_secs(12 * 60);
 
 impl World {
-    /// Enrols 2 to 5 devices over 1 to 3 scopes, and lays out the storm's events.
+    /// Enrols 2 to 5 devices over 1 to 3 scopes, one of them late, and lays out the storm's events.
     pub(crate) fn set_up(&mut self, root: &std::path::Path) {
         let scope_count = 1 + self.random.below(3);
         self.scopes = (1..=scope_count)
@@ -57,7 +57,12 @@ impl World {
                     i64::try_from(drift).unwrap_or(0) - CLOCK_DRIFT_PPM_MAX.cast_signed();
             }
             self.enrol(number, &BTreeMap::new());
-            self.start_device(number);
+            if number == self.scopes.len() {
+                // One comes when the others have long begun, and has nothing of what they did.
+                self.at(self.options.storm / 2, Event::StartDevice(number));
+            } else {
+                self.start_device(number);
+            }
         }
         self.turn_a_device(device_count);
         self.draw_versions();

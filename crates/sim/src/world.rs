@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use gridbeat_base::{ChangeHash, DocumentId, Random, Scope};
 use gridbeat_domain::Catalogue;
-use gridbeat_relay_core::{Relay, SessionId, Task, TaskId};
+use gridbeat_relay_core::{self as relay_core, Relay, SessionId, Task, TaskId};
 use gridbeat_relay_store::SqliteStore;
 
 use crate::again::Again;
@@ -58,6 +58,7 @@ pub(crate) struct RelayNode {
     pub(crate) files: Files,
     pub(crate) core: Option<Relay>,
     pub(crate) store: Option<SqliteStore>,
+    pub(crate) config: relay_core::Config,
     pub(crate) fuse: Fuse,
     pub(crate) random: Random,
     pub(crate) backup: Option<PathBuf>,
@@ -140,6 +141,8 @@ pub struct Tally {
     pub said_again: u64,
     /// Reconciliations that devices began.
     pub reconciliations: u64,
+    /// Snapshot frames that the relay sent.
+    pub snapshot_frames: u64,
     /// Documents at the end.
     pub documents: u64,
 }
@@ -152,6 +155,12 @@ impl World {
             files: Files::new(root.join("relay"), "relay.db"),
             core: None,
             store: None,
+            // Pages of few documents, and in some seeds scopes that are too small for a snapshot.
+            config: relay_core::Config {
+                snapshot_entries_min: if seed.is_multiple_of(4) { 40 } else { 1 },
+                snapshot_bytes: 256 << (seed % 5),
+                ..relay_core::Config::default()
+            },
             fuse: Fuse::of(&doom),
             random: random.fork(),
             backup: None,

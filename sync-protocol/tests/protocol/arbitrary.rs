@@ -7,7 +7,8 @@ use gridbeat_sync_protocol::{
     Ack, Applied, BatchMark, BatchStamp, Close, Compare, CompareDocument, Compared,
     ComparedDocument, Entry, Feed, FeedChange, Frame, Grant, Held, Hello, Noted, Notice, PackForm,
     Push, PushChange, PushDocument, Reason, Reconcile, RemovalHash, Removed, ScopeGreeting,
-    ScopeMark, Seal, Signature, Verdict, Versions, Welcome,
+    ScopeMark, Seal, Signature, Snapshot, SnapshotDocument, SnapshotMark, Taken, Verdict, Versions,
+    Welcome,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -44,8 +45,37 @@ pub(crate) fn frames() -> BoxedStrategy<Frame> {
         any::<[u8; 32]>().prop_map(|hash| Frame::Noted(Noted {
             removal: RemovalHash::from_bytes(hash)
         })),
+        snapshots(),
+        (scopes(), any::<u64>()).prop_map(|(scope, number)| Frame::Taken(Taken { scope, number })),
     ]
     .boxed()
+}
+
+fn snapshots() -> impl Strategy<Value = Frame> {
+    let whole = (documents(), kinds(), any::<u16>(), vec(changes(), 0..4));
+    let whole = whole.prop_map(
+        |(document, kind, schema_version, changes)| SnapshotDocument {
+            document,
+            kind,
+            schema_version,
+            changes,
+        },
+    );
+    let numbers = (any::<[u64; 3]>(), digests(), any::<bool>());
+    (scopes(), numbers, vec(whole, 0..5), forms()).prop_map(
+        |(scope, ([number, seq, mark], digest, last), documents, form)| {
+            Frame::Snapshot(Snapshot {
+                scope,
+                number,
+                seq,
+                digest,
+                mark,
+                last,
+                documents,
+                form,
+            })
+        },
+    )
 }
 
 fn forms() -> impl Strategy<Value = PackForm> {
@@ -112,6 +142,10 @@ fn hellos() -> impl Strategy<Value = Frame> {
         cursor,
         digest,
         documents,
+        snapshot: (documents % 3 == 0).then_some(SnapshotMark {
+            as_of: cursor,
+            mark: documents,
+        }),
     });
     (
         any::<[u16; 2]>(),
@@ -145,6 +179,7 @@ fn welcomes() -> impl Strategy<Value = Frame> {
         head,
         digest_agrees,
         verbs: (head % 3 > 0).then(|| Verbs::known(head)),
+        snapshot: (head % 3 > 1).then_some(head),
     });
     (
         any::<u16>(),

@@ -1,12 +1,14 @@
 //! Every rule that a device can break ends the relay's session, with the rule's code.
+//!
+//! long because each rule has its cases here, and a reader looks for one by its neighbours.
 
 use gridbeat_base::{Lane, WallTime};
 use gridbeat_sync_protocol::limits::{GREETING_TIMEOUT, PUSHES_OUT_MAX, RECONCILE_ROUNDS_MAX};
 use gridbeat_sync_protocol::{
     Applied, BatchProof, BatchStatement, CloseReason, Compare, CompareDocument, Compared,
     DeviceMisbehaved, Feed, Frame, Grant, Noted, PackForm, Push, PushDocument, Reconcile,
-    RelayInput, RelayOutput, RelaySession, RemovalHash, Removed, SessionError, Signer, Versions,
-    encode,
+    RelayInput, RelayOutput, RelaySession, RemovalHash, Removed, SessionError, Signer, Taken,
+    Versions, encode,
 };
 
 use crate::support::*;
@@ -183,6 +185,57 @@ fn changes_taken_apart_come_in_no_session_of_an_earlier_version() {
     check("later_version", session, vec![push]);
 }
 
+/// A session with scope "a", which comes as a snapshot of one frame that is out.
+fn snapping() -> RelaySession {
+    let mut session = new_relay();
+    send(&mut session, Frame::Hello(hello(&[("a", 0)]))).unwrap();
+    let scopes = vec![snapshot_greeting()];
+    session
+        .welcome(incarnation(9), WallTime(0), scopes)
+        .unwrap();
+    let page = snapshot(0, 1, true);
+    session.snapshot(Lane::Record, page.clone()).unwrap();
+    assert_eq!(
+        session.snapshot(Lane::Record, page),
+        Err(SessionError::OutOfPlace(scope("a"))),
+        "that was the last"
+    );
+    relay_outputs(&mut session);
+    session
+}
+
+fn taken(name: &str, number: u64) -> Frame {
+    Frame::Taken(Taken {
+        scope: scope(name),
+        number,
+    })
+}
+
+#[test]
+fn what_is_taken_of_a_snapshot_is_out() {
+    check("taken_unsent", snapping(), vec![taken("a", 2)]);
+    check("taken_unsent", snapping(), vec![taken("b", 1)]);
+    let twice = vec![taken("a", 1), taken("a", 1)];
+    check("taken_unsent", snapping(), twice);
+    check("taken_unsent", live_relay(), vec![taken("a", 1)]);
+    check("too_early", greeted(), vec![taken("a", 1)]);
+}
+
+#[test]
+fn the_feed_goes_on_where_the_greeting_said_when_a_snapshot_is_taken() {
+    let mut session = snapping();
+    assert_eq!(session.fed(&scope("a")), None);
+    send(&mut session, taken("a", 1)).unwrap();
+    let outputs = relay_outputs(&mut session);
+    assert!(matches!(outputs.as_slice(), [RelayOutput::Taken { .. }]));
+    assert_eq!(session.fed(&scope("a")), Some(300));
+}
+
+#[test]
+fn nothing_is_reconciled_before_a_snapshot_is_taken() {
+    check("reconcile_too_soon", snapping(), vec![ask("a")]);
+}
+
 #[test]
 fn a_removal_is_answered_after_it_came_out_and_the_next_may_follow() {
     let mut session = signing_relay();
@@ -217,6 +270,7 @@ fn frames_that_only_relays_send_come_from_no_device() {
         Frame::Noted(Noted {
             removal: RemovalHash::of(b""),
         }),
+        Frame::Snapshot(snapshot(1, 1, true)),
     ];
     for frame in frames {
         check("not_for_relay", live_relay(), vec![frame.clone()]);

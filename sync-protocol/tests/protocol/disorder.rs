@@ -3,14 +3,16 @@
 //!
 //! A small world: one scope, one device, one relay with a log. The control stream keeps its order in
 //! each direction; frames with a stream of their own arrive whenever they like. Others write to the
-//! log, the device pushes, and now and then it reconciles though nothing is wrong.
+//! log, the device pushes, and now and then it reconciles though nothing is wrong. In every other world the scope comes as
+//! a snapshot first.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use gridbeat_base::{Lane, Random, WallTime};
+use gridbeat_base::{Lane, Random, Verbs, WallTime};
 use gridbeat_sync_protocol::{
     Ack, CompareDocument, Compared, ComparedDocument, DeviceInput, DeviceOutput, DeviceSession,
-    Entry, Feed, Frame, PackForm, RelayInput, RelayOutput, RelaySession, Verdict, decode, encode,
+    Entry, Feed, Frame, PackForm, RelayInput, RelayOutput, RelaySession, Snapshot,
+    SnapshotDocument, Verdict, decode, encode,
 };
 
 use crate::support::*;
@@ -66,6 +68,11 @@ struct World {
     /// Entries the device knows to be its own, from acknowledgements.
     own: BTreeSet<u64>,
     is_reconciling: bool,
+    /// Whether the scope comes as a snapshot, and of how many frames that is still to be.
+    snapshot: Option<u64>,
+    /// Where the feed goes on after it, and its frames that the device got.
+    as_of: u64,
+    got: u64,
     /// How often each path was taken.
     counts: BTreeMap<&'static str, u32>,
 }
@@ -86,6 +93,9 @@ impl World {
             cursor: 0,
             own: BTreeSet::new(),
             is_reconciling: false,
+            snapshot: (seed % 2 == 1).then_some(1 + seed % 5),
+            as_of: 0,
+            got: 0,
             counts: BTreeMap::new(),
         }
     }
@@ -189,7 +199,48 @@ impl World {
         }
     }
 
+    /// The relay sends a frame of the snapshot, each of one document.
+    fn snap(&mut self) {
+        let (Some(left), true) = (self.snapshot, self.relay.snapshot_room(&scope("a")) > 0) else {
+            return;
+        };
+        self.snapshot = (left > 1).then(|| left - 1);
+        let whole = SnapshotDocument {
+            document: document(u8::try_from(left).unwrap()),
+            kind: "incident".to_owned(),
+            schema_version: 1,
+            changes: vec![change(&[7; 40])],
+        };
+        let frame = Snapshot {
+            scope: scope("a"),
+            number: 0,
+            seq: self.head(),
+            digest: digest(1),
+            mark: left,
+            last: left == 1,
+            documents: vec![whole],
+            form: PackForm::Whole,
+        };
+        self.relay.snapshot(Lane::Record, frame).unwrap();
+    }
+
+    fn take(&mut self, frame: &Snapshot) {
+        self.got += 1;
+        assert_eq!(frame.number, self.got, "in order, without gap");
+        assert_eq!(self.cursor, 0, "nothing is fed before");
+        self.count("snapshots");
+        if frame.last {
+            self.cursor = self.as_of;
+            let log = self.log.iter().cloned();
+            self.held = (1..=self.cursor).zip(log).collect();
+        }
+        if frame.last || self.random.chance(700) {
+            self.device.taken(&scope("a"), frame.number).unwrap();
+        }
+    }
+
     fn feed(&mut self) {
+        self.snap();
         let Some(fed) = self.relay.fed(&scope("a")) else {
             return;
         };
@@ -220,7 +271,12 @@ impl World {
             match output {
                 RelayOutput::Send { frame, .. } => self.down.put(&frame),
                 RelayOutput::Greeted(_) => {
-                    let scopes = vec![greeting("a", self.head())];
+                    let mut scopes = vec![greeting("a", self.head())];
+                    if self.snapshot.is_some() {
+                        self.as_of = self.head();
+                        scopes[0].verbs = Some(Verbs::WORK);
+                        scopes[0].snapshot = Some(self.as_of);
+                    }
                     self.relay
                         .welcome(incarnation(9), WallTime(0), scopes)
                         .unwrap();
@@ -232,6 +288,7 @@ impl World {
                     self.due.push(Due::Ack { number, documents });
                 }
                 RelayOutput::Applied { seq, .. } => assert!(seq <= self.head()),
+                RelayOutput::Taken { .. } => {}
                 RelayOutput::Reconcile { .. } => self.due.push(Due::Reconcile),
                 RelayOutput::Compare(compare) => {
                     self.due.push(Due::Compare(compare.documents, compare.last));
@@ -244,6 +301,7 @@ impl World {
             match output {
                 DeviceOutput::Send { frame, .. } => self.up.put(&frame),
                 DeviceOutput::Feed(feed) => self.apply(feed),
+                DeviceOutput::Snapshot(frame) => self.take(&frame),
                 DeviceOutput::Acknowledged {
                     first_seq: Some(first),
                     verdicts,
@@ -344,5 +402,5 @@ fn every_entry_arrives_once_and_in_order_whatever_the_order_of_streams() {
     }
     println!("{counts:?}");
     assert!(counts.values().all(|count| *count > 200), "{counts:?}");
-    assert_eq!(counts.len(), 3, "every path was taken");
+    assert_eq!(counts.len(), 4, "every path was taken");
 }

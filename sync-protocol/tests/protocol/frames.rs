@@ -231,8 +231,8 @@ fn what_a_later_version_adds_is_skipped_at_an_end_and_named_where_it_matters() {
         let head = [&[0x85, 1, 1, 0x50][..], &[9; 16], &[0, 0x81]].concat();
         decode(&[&head, scope].concat())
     };
-    let known = welcome(&[0x84, 0x61, b'a', 5, 9, 3]).unwrap();
-    assert_eq!(welcome(&[0x85, 0x61, b'a', 5, 9, 3, 0xf5]), Ok(known));
+    let known = welcome(&[0x85, 0x61, b'a', 5, 9, 3, 7]).unwrap();
+    assert_eq!(welcome(&[0x86, 0x61, b'a', 5, 9, 3, 7, 0xf5]), Ok(known));
     assert!(welcome(&[0x82, 0x61, b'a', 5]).is_err());
     assert!(
         welcome(&[0x83, 0x61, b'a', 6, 9]).is_err(),
@@ -240,8 +240,8 @@ fn what_a_later_version_adds_is_skipped_at_an_end_and_named_where_it_matters() {
     );
     // Kinds that cannot be skipped.
     assert_eq!(
-        decode(&[0x81, 13]),
-        Err(DecodeError::UnknownFrame { kind: 13 })
+        decode(&[0x81, 15]),
+        Err(DecodeError::UnknownFrame { kind: 15 })
     );
     let verdict = [0x86, 3, 1, 0, 0xf6, 0x81, 1, 0x81, 0x82, 9, 1];
     assert_eq!(

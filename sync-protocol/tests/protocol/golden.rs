@@ -18,7 +18,8 @@ use gridbeat_sync_protocol::{
     Ack, Applied, BatchMark, BatchStamp, BatchStatement, Compare, CompareDocument, Compared,
     ComparedDocument, Entry, Feed, FeedChange, Frame, Grant, Held, Hello, Item, Noted, Notice,
     PackForm, Push, PushChange, PushDocument, Reconcile, Reconciler, RemovalHash, RemovalProof,
-    RemovalStatement, Removed, ScopeGreeting, Signer, Verdict, Versions, Welcome, decode, encode,
+    RemovalStatement, Removed, ScopeGreeting, Signer, Snapshot, SnapshotDocument, SnapshotMark,
+    Taken, Verdict, Versions, Welcome, decode, encode,
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -154,6 +155,48 @@ fn apart_vectors() -> Vec<(&'static str, Frame)> {
         ("push-apart-zstd.v3", push(vec![push_document(1, &many)])),
         ("feed-apart.v3", Frame::Feed(feed)),
         ("compared-apart.v3", Frame::Compared(compared)),
+    ]
+}
+
+fn snapshot_vectors() -> Vec<(&'static str, Frame)> {
+    let (first, hash) = chunk(&[], (1, 2), None, "address", "井盖破损");
+    let (second, _) = chunk(&[hash], (2, 5), None, "note", "note");
+    let whole = |n, changes: &[&[u8]]| SnapshotDocument {
+        document: document(n),
+        kind: "incident".to_owned(),
+        schema_version: 2,
+        changes: changes.iter().map(|bytes| change(bytes)).collect(),
+    };
+    let snapshot = |documents, last| {
+        Frame::Snapshot(Snapshot {
+            form: PackForm::Apart,
+            scope: scope("330211001"),
+            number: 2,
+            seq: 300,
+            digest: digest(8),
+            mark: 9_876_543_210,
+            last,
+            documents,
+        })
+    };
+    let mut returning = hello(&[("330211001", 0)]);
+    returning.scopes[0].snapshot = Some(SnapshotMark {
+        as_of: 299,
+        mark: 9_876_543_210,
+    });
+    let mut announced = with_verbs(vec![greeting("330211001", 300)]);
+    announced[0].snapshot = Some(299);
+    let documents = vec![whole(1, &[&first, &second]), whole(2, &[])];
+    let taken = Taken {
+        scope: scope("330211001"),
+        number: 2,
+    };
+    vec![
+        ("hello-snapshot.v3", Frame::Hello(returning)),
+        ("welcome-snapshot.v3", Frame::Welcome(welcome(announced))),
+        ("snapshot.v3", snapshot(documents, false)),
+        ("snapshot-last.v3", snapshot(vec![], true)),
+        ("taken.v3", Frame::Taken(taken)),
     ]
 }
 
@@ -517,6 +560,7 @@ fn vectors() -> Vec<(&'static str, Frame)> {
         repair_vectors(),
         leave_vectors(),
         apart_vectors(),
+        snapshot_vectors(),
     ]
     .concat()
 }

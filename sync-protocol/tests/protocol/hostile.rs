@@ -51,6 +51,7 @@ fn welcomes() -> impl Strategy<Value = Frame> {
         head,
         digest_agrees,
         verbs: (head % 3 > 0).then(|| Verbs::known(head)),
+        snapshot: (head % 3 > 1).then_some(head),
     });
     (0..3u16, 8..10u8, vec(greetings, 0..3)).prop_map(|(version, life, scopes)| {
         Frame::Welcome(Welcome {
@@ -287,7 +288,10 @@ proptest! {
                     RelayOutput::Removed(proof) => {
                         let _ = session.noted(proof.hash);
                     }
-                    RelayOutput::Send { .. } | RelayOutput::Applied { .. } | RelayOutput::Closed(_) => {}
+                    RelayOutput::Send { .. }
+                    | RelayOutput::Applied { .. }
+                    | RelayOutput::Taken { .. }
+                    | RelayOutput::Closed(_) => {}
                 }
             }
             if over {

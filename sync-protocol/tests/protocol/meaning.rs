@@ -5,7 +5,7 @@
 
 use gridbeat_sync_protocol::{
     Ack, BatchStamp, Compare, Compared, EnrolAnswer, EnrolRequest, Entry, FeedChange, Frame, Grant,
-    Hello, Issued, Push, Reason, RemovalStatement, Removed, SUITE, Verdict, Welcome,
+    Hello, Issued, Push, Reason, RemovalStatement, Removed, SUITE, Snapshot, Verdict, Welcome,
 };
 use serde_json::{Value, json};
 
@@ -57,6 +57,10 @@ pub(crate) fn of_frame(frame: &Frame) -> Value {
         }),
         Frame::Removed(removed) => of_removed(removed),
         Frame::Noted(noted) => json!({"frame": "noted", "removal": hex(noted.removal.bytes())}),
+        Frame::Snapshot(snapshot) => of_snapshot(snapshot),
+        Frame::Taken(taken) => {
+            json!({"frame": "taken", "scope": taken.scope.as_str(), "number": taken.number})
+        }
     }
 }
 
@@ -69,12 +73,18 @@ fn of_hello(hello: &Hello) -> Value {
         "install": hex(hello.install.bytes()),
         "incarnation": hello.incarnation.map(|incarnation| hex(incarnation.bytes())),
         "clock": hello.clock.bits(),
-        "scopes": list(&hello.scopes, |mark| json!({
-            "scope": mark.scope.as_str(),
-            "cursor": mark.cursor,
-            "digest": hex(mark.digest.bytes()),
-            "documents": mark.documents,
-        })),
+        "scopes": list(&hello.scopes, |mark| {
+            let mut meaning = json!({
+                "scope": mark.scope.as_str(),
+                "cursor": mark.cursor,
+                "digest": hex(mark.digest.bytes()),
+                "documents": mark.documents,
+            });
+            if let Some(at) = mark.snapshot {
+                meaning["snapshot"] = json!({"as_of": at.as_of, "mark": at.mark});
+            }
+            meaning
+        }),
     })
 }
 
@@ -89,13 +99,19 @@ fn of_welcome(welcome: &Welcome) -> Value {
         "version": welcome.version,
         "incarnation": hex(welcome.incarnation.bytes()),
         "time": welcome.time.millis(),
-        "scopes": list(&welcome.scopes, |greeting| json!({
-            "scope": greeting.scope.as_str(),
-            "grant": grant(greeting.grant),
-            "digest_agrees": greeting.digest_agrees,
-            "head": greeting.head,
-            "verbs": greeting.verbs.map(|verbs| verbs.bits()),
-        })),
+        "scopes": list(&welcome.scopes, |greeting| {
+            let mut meaning = json!({
+                "scope": greeting.scope.as_str(),
+                "grant": grant(greeting.grant),
+                "digest_agrees": greeting.digest_agrees,
+                "head": greeting.head,
+                "verbs": greeting.verbs.map(|verbs| verbs.bits()),
+            });
+            if let Some(as_of) = greeting.snapshot {
+                meaning["snapshot"] = as_of.into();
+            }
+            meaning
+        }),
         "stable": welcome.stable.map(|time| time.millis()),
     })
 }
@@ -216,6 +232,24 @@ fn of_compared(compared: &Compared) -> Value {
                 "lacks": list(&held.lacks, |hash| hex(hash.bytes()).into()),
                 "changes": list(&held.changes, of_change),
             })),
+        })),
+    })
+}
+
+fn of_snapshot(snapshot: &Snapshot) -> Value {
+    json!({
+        "frame": "snapshot",
+        "scope": snapshot.scope.as_str(),
+        "number": snapshot.number,
+        "seq": snapshot.seq,
+        "digest": hex(snapshot.digest.bytes()),
+        "mark": snapshot.mark,
+        "last": snapshot.last,
+        "documents": list(&snapshot.documents, |whole| json!({
+            "document": hex(whole.document.bytes()),
+            "kind": whole.kind,
+            "schema": whole.schema_version,
+            "changes": list(&whole.changes, of_change),
         })),
     })
 }

@@ -1,11 +1,13 @@
 //! Every rule that a relay can break ends the device's session, with the rule's code.
+//!
+//! long because each rule has its cases here, and a reader looks for one by its neighbours.
 
 use gridbeat_base::Lane;
 use gridbeat_sync_protocol::limits::{FEED_WEIGHT_MAX, FEED_WINDOW_BYTES, GREETING_TIMEOUT};
 use gridbeat_sync_protocol::{
     Ack, Applied, CloseReason, Compare, CompareDocument, Compared, ComparedDocument, DeviceInput,
     DeviceOutput, DeviceSession, Entry, Feed, Frame, Grant, Hello, Noted, PackForm, Reconcile,
-    RemovalHash, SessionError, Verdict,
+    RemovalHash, ScopeGreeting, SessionError, Taken, Verdict, Welcome,
 };
 
 use crate::support::*;
@@ -174,9 +176,117 @@ fn a_removal_is_acknowledged_once_when_it_is_out() {
     check("later_version", live_device(), vec![good]);
 }
 
+/// A session with scope "a", which comes as a snapshot.
+fn snapping() -> DeviceSession {
+    let mut session = greeting_device(hello(&[("a", 0)]));
+    give(&mut session, announcing(snapshot_greeting())).unwrap();
+    device_outputs(&mut session);
+    session
+}
+
+fn announcing(greeting: ScopeGreeting) -> Frame {
+    Frame::Welcome(Welcome {
+        version: 3,
+        ..welcome(vec![greeting])
+    })
+}
+
+fn page(number: u64, count: usize, last: bool) -> Frame {
+    Frame::Snapshot(snapshot(number, count, last))
+}
+
+#[test]
+fn a_snapshot_is_of_a_granted_scope_without_a_cursor_in_a_session_that_has_it() {
+    let greeted = |cursor| greeting_device(hello(&[("a", cursor)]));
+    check(
+        "welcome_snapshot",
+        greeted(10),
+        vec![announcing(snapshot_greeting())],
+    );
+    let withheld = ScopeGreeting {
+        grant: Grant::None,
+        ..snapshot_greeting()
+    };
+    check("welcome_snapshot", greeted(0), vec![announcing(withheld)]);
+    let old = Frame::Welcome(Welcome {
+        version: 2,
+        ..welcome(vec![snapshot_greeting()])
+    });
+    check("welcome_snapshot", greeted(0), vec![old]);
+}
+
+#[test]
+fn a_snapshot_comes_where_it_was_announced_and_once() {
+    check("snapshot_not_due", live_device(), vec![page(1, 1, true)]);
+    let early = vec![page(1, 1, true), announcing(greeting("a", 300))];
+    check(
+        "snapshot_not_due",
+        greeting_device(hello(&[("a", 0)])),
+        early,
+    );
+    let mut over = snapping();
+    give(&mut over, page(1, 1, true)).unwrap();
+    over.taken(&scope("a"), 1).unwrap();
+    check("snapshot_not_due", over, vec![page(2, 1, true)]);
+}
+
+#[test]
+fn snapshot_frames_are_numbered_and_only_the_last_is_empty() {
+    for frames in [
+        vec![page(0, 1, false)],
+        vec![page(2, 1, false), page(2, 1, false)],
+        vec![page(1, 1, false), page(1, 1, false)],
+        vec![page(1, 1, true), page(2, 1, false)],
+        vec![page(2, 1, false), page(1, 1, true)],
+        vec![page(1, 0, false)],
+    ] {
+        check("snapshot_numbers", snapping(), frames);
+    }
+    let mut session = snapping();
+    give(&mut session, page(1, 0, true)).unwrap();
+}
+
+#[test]
+fn nothing_is_fed_before_a_snapshot_is_taken() {
+    let entry = Frame::Feed(feed("a", 301, vec![change_entry(1)]));
+    check("feed_not_reconciled", snapping(), vec![entry.clone()]);
+    let mut session = snapping();
+    give(&mut session, page(1, 1, true)).unwrap();
+    assert_eq!(
+        session.reconcile(&scope("a"), vec![1]),
+        Err(SessionError::OutOfPlace(scope("a")))
+    );
+    session.taken(&scope("a"), 1).unwrap();
+    device_outputs(&mut session);
+    give(&mut session, entry).unwrap();
+    let outputs = device_outputs(&mut session);
+    assert!(matches!(outputs.as_slice(), [DeviceOutput::Feed(_)]));
+}
+
+#[test]
+fn snapshot_frames_keep_to_the_window_of_the_feed() {
+    let large = |number| {
+        let mut frame = snapshot(number, 1, false);
+        frame.documents[0].changes = vec![change(&[7; 60_000]); 20];
+        Frame::Snapshot(frame)
+    };
+    let over = vec![large(1), large(2), large(3)];
+    check("feed_over_window", snapping(), over);
+}
+
 #[test]
 fn frames_that_only_devices_send_come_from_no_relay() {
-    for frame in [Frame::Hello(hello(&[])), compare(), applied(), removed()] {
+    let taken = Frame::Taken(Taken {
+        scope: scope("a"),
+        number: 1,
+    });
+    for frame in [
+        Frame::Hello(hello(&[])),
+        compare(),
+        applied(),
+        removed(),
+        taken,
+    ] {
         check("not_for_device", live_device(), vec![frame]);
     }
 }

@@ -1,13 +1,14 @@
 //! Builders that the tests of this package share.
 
 use gridbeat_base::{
-    ChangeHash, DeviceId, Digest, DocumentId, Hlc, Incarnation, Install, Monotonic, Scope, WallTime,
+    ChangeHash, DeviceId, Digest, DocumentId, Hlc, Incarnation, Install, Monotonic, Scope, Verbs,
+    WallTime,
 };
 use gridbeat_sync_protocol::{
     Ack, BatchMark, BatchStamp, BatchStatement, Close, DeviceInput, DeviceOutput, DeviceSession,
     Entry, Feed, FeedChange, Frame, Grant, Hello, Notice, PackForm, Push, PushChange, PushDocument,
     Reason, RelayInput, RelayOutput, RelaySession, RemovalStatement, Removed, ScopeGreeting,
-    ScopeMark, SessionError, Signer, Verdict, Versions, Welcome,
+    ScopeMark, SessionError, Signer, Snapshot, SnapshotDocument, Verdict, Versions, Welcome,
 };
 
 pub(crate) const NOW: Monotonic = Monotonic(std::time::Duration::ZERO);
@@ -57,6 +58,7 @@ pub(crate) fn mark(name: &str, cursor: u64) -> ScopeMark {
         cursor,
         digest: digest(7),
         documents: 3,
+        snapshot: None,
     }
 }
 
@@ -79,6 +81,7 @@ pub(crate) fn greeting(name: &str, head: u64) -> ScopeGreeting {
         head,
         digest_agrees: true,
         verbs: None,
+        snapshot: None,
     }
 }
 
@@ -186,6 +189,35 @@ pub(crate) fn removed_of(n: u8) -> Frame {
 /// As [`removed_of`], of device 1.
 pub(crate) fn removed() -> Frame {
     removed_of(1)
+}
+
+/// A snapshot frame of scope "a" with one document, or none.
+pub(crate) fn snapshot(number: u64, count: usize, last: bool) -> Snapshot {
+    let whole = SnapshotDocument {
+        document: document(1),
+        kind: "incident".to_owned(),
+        schema_version: 1,
+        changes: vec![change(&[1; 40])],
+    };
+    Snapshot {
+        scope: scope("a"),
+        number,
+        seq: 300,
+        digest: digest(8),
+        mark: number,
+        last,
+        documents: vec![whole; count],
+        form: PackForm::Whole,
+    }
+}
+
+/// The greeting of scope "a", which comes as a snapshot.
+pub(crate) fn snapshot_greeting() -> ScopeGreeting {
+    ScopeGreeting {
+        verbs: Some(Verbs::WORK),
+        snapshot: Some(300),
+        ..greeting("a", 300)
+    }
 }
 
 /// The acknowledgement of a push of one document with one change.

@@ -31,6 +31,7 @@ fn feeds(session: &mut DeviceSession) -> Vec<u64> {
         DeviceOutput::Feed(feed) => Some(feed.first_seq),
         DeviceOutput::Send { .. }
         | DeviceOutput::Welcomed(_)
+        | DeviceOutput::Snapshot(_)
         | DeviceOutput::Acknowledged { .. }
         | DeviceOutput::Reconciled { .. }
         | DeviceOutput::Compared(_)

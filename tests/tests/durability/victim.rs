@@ -79,6 +79,7 @@ pub(crate) fn meet_relay(device: &mut Device) -> Result<(), Remedy> {
             head: 0,
             digest_agrees: true,
             verbs: None,
+            snapshot: None,
         }],
         stable: None,
     };

@@ -168,6 +168,7 @@ impl World {
             cursor: last.first_seq + entries - 1,
             digest: last.digest,
             documents: 1,
+            snapshot: None,
         })
     }
 
@@ -184,6 +185,7 @@ impl World {
             cursor: 3,
             digest: gridbeat_base::Digest::EMPTY,
             documents: 7,
+            snapshot: None,
         };
         let marks = mark.into_iter().chain([theirs]).collect();
         let session = self.office.connect_at(device(WATCHER), marks);
@@ -375,6 +377,7 @@ fn whether_its_records_are_in_a_scope_it_never_had_is_told_to_nobody() {
             cursor: 3,
             digest: gridbeat_base::Digest::EMPTY,
             documents: 7,
+            snapshot: None,
         };
         let session = world.office.connect_at(device(WATCHER), vec![claim]);
         world.sessions.push(session);

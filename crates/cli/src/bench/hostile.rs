@@ -170,6 +170,7 @@ impl Hostile {
                     }
                     DeviceOutput::Welcomed(_)
                     | DeviceOutput::Feed(_)
+                    | DeviceOutput::Snapshot(_)
                     | DeviceOutput::Reconciled { .. }
                     | DeviceOutput::Compared(_)
                     | DeviceOutput::Aligned { .. }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use gridbeat_base::{ChangeHash, DocumentId};
 use gridbeat_document::{Author, Change, Incoming, Provenance, Side, Verdict, gate, genesis_hash};
-use gridbeat_sync_protocol::{Entry, Feed, FeedChange};
+use gridbeat_sync_protocol::{Entry, Feed, FeedChange, SnapshotDocument};
 
 use super::work::{Work, parse};
 use super::{Link, OwnEntry, repair};
@@ -79,6 +79,21 @@ pub(super) fn apply(work: &mut Work<'_>, link: &mut Link, feed: &Feed) -> Result
     at.head = at.head.max(feed.head);
     repair::check(work, link, &feed.scope, last, feed.digest, is_sound);
     Ok(())
+}
+
+/// Takes in a document of a scope whole; says whether all of it could be taken in.
+pub(super) fn take_whole(
+    work: &mut Work<'_>,
+    link: &Link,
+    scope: i64,
+    whole: &SnapshotDocument,
+) -> Result<bool, LinkError> {
+    let step = Step::Attach {
+        kind: &whole.kind,
+        schema_version: whole.schema_version,
+        changes: &whole.changes,
+    };
+    apply_document(work, link, scope, whole.document, &[step])
 }
 
 /// Finds what a run of own entries stands for; says whether all of them are known.

@@ -5,6 +5,7 @@
 //! - `push`: what is sent next
 //! - `ack`, `rebase`: what became of it; a refusal and the intents behind it
 //! - `feed`: what others did
+//! - `snapshot`: a scope that this device has nothing of
 //! - `kept`: what was kept aside, to a relay that lost it
 //! - `repair`: two sides that differ find out where
 //! - `leave`: what goes with a grant, and what is stated about it
@@ -19,6 +20,7 @@ mod leave;
 mod push;
 mod rebase;
 mod repair;
+mod snapshot;
 mod welcome;
 mod work;
 
@@ -33,6 +35,7 @@ use gridbeat_sync_protocol::{
 use crate::{Device, LinkError, StorageError, SyncProblem, SyncState};
 use push::{PushOut, Pusher};
 use repair::Repair;
+use snapshot::Snapping;
 use work::Work;
 
 /// How often one scope is reconciled in a session before the device says that it cannot be: once for
@@ -134,6 +137,8 @@ struct ScopeLink {
     /// Up to here, a repair has run ahead of the feed: digests are compared from this cursor on.
     settled: u64,
     repair: Option<Repair>,
+    /// A snapshot that is under way.
+    snapshot: Option<Snapping>,
     /// How often it was reconciled since the digests last agreed.
     repairs: u32,
     /// How often it was reconciled because the relay lacked what a push depended on.
@@ -177,6 +182,7 @@ impl Device {
             cursor: row.cursor,
             digest: row.digest,
             documents: row.documents,
+            snapshot: row.snapshot,
         };
         let hello = Hello {
             versions: Versions::SPOKEN,
@@ -328,6 +334,7 @@ impl Device {
         };
         let mut closed = None;
         let mut fed = BTreeSet::new();
+        let mut taken = BTreeMap::new();
         self.in_transaction(now, |work| {
             for event in events {
                 match event {
@@ -354,6 +361,10 @@ impl Device {
                         feed::apply(work, &mut link, &feed)?;
                         fed.insert(feed.scope);
                     }
+                    DeviceOutput::Snapshot(frame) => {
+                        snapshot::apply(work, &mut link, &frame)?;
+                        taken.insert(frame.scope, frame.number);
+                    }
                     DeviceOutput::Reconciled { scope, message, .. } => {
                         repair::step(work, &mut link, &scope, &message)?;
                     }
@@ -377,6 +388,9 @@ impl Device {
             repair::begin_due(work, &mut link)?;
             repair::reopen_lost(work, &mut link)
         })?;
+        for (scope, number) in taken {
+            link.session.taken(&scope, number)?;
+        }
         self.tell_applied(&mut link, fed)?;
         self.leave_with(now, link)?;
         match closed {

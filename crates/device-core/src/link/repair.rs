@@ -74,7 +74,8 @@ pub(super) fn begin_due(work: &mut Work<'_>, link: &mut Link) -> Result<(), Link
         let cursor = work.book.scopes.get(&scope).map_or(0, |row| row.cursor);
         let at = link.scope(&scope);
         let differs = !at.agrees && cursor >= at.settled;
-        if at.repair.is_some() || at.is_stuck || !(differs || lags) {
+        let is_busy = at.repair.is_some() || at.snapshot.is_some();
+        if is_busy || at.is_stuck || !(differs || lags) {
             continue;
         }
         if differs && at.repairs >= REPAIRS_MAX {

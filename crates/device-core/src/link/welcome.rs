@@ -2,6 +2,7 @@
 
 use gridbeat_sync_protocol::{Grant, ScopeGreeting, Welcome};
 
+use super::snapshot::Snapping;
 use super::work::Work;
 use super::{Link, ScopeLink, leave};
 use crate::LinkError;
@@ -82,7 +83,15 @@ fn grant(
     };
     // The relay would feed a scope of which nothing was applied as it is, and never say what it lost of it.
     link.owes |= owes;
-    let agrees = !owes && !link.session.needs_reconciliation(&greeting.scope);
+    let snapshot = greeting.snapshot.map(Snapping::new);
+    if let Some(row) = work.book.scopes.get_mut(&greeting.scope)
+        && snapshot.is_none()
+    {
+        // It is not gone on with, but reconciled.
+        row.snapshot = None;
+    }
+    let is_aligned = !link.session.needs_reconciliation(&greeting.scope);
+    let agrees = !owes && is_aligned && snapshot.is_none();
     let mut rows = work.book.scopes.values();
     let is_new = rows.any(|row| row.documents > 0)
         && work
@@ -95,7 +104,8 @@ fn grant(
         ScopeLink {
             head: greeting.head,
             agrees,
-            adopts: is_new && !agrees,
+            adopts: is_new && !agrees && snapshot.is_none(),
+            snapshot,
             ..ScopeLink::default()
         },
     );

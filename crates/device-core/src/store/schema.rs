@@ -11,14 +11,15 @@ use crate::StorageError;
 pub(crate) const APPLICATION_ID: u32 = 0x4772_6442;
 
 /// The latest format this program knows; stands in the header as `user_version`.
-pub(crate) const FORMAT: u32 = 5;
+pub(crate) const FORMAT: u32 = 6;
 
 /// How many numbers each document has for its changes, as a power of two: two hundred times as many as
 /// a document may have changes, for numbers are never used twice.
 pub(crate) const CHANGE_NUMBER_BITS: u32 = 20;
 
 /// `MIGRATIONS[n]` brings a file from format n to format n + 1.
-const MIGRATIONS: [&str; FORMAT as usize] = [FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_4, FORMAT_5];
+const MIGRATIONS: [&str; FORMAT as usize] =
+    [FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_4, FORMAT_5, FORMAT_6];
 
 // The log is clustered: a change's id is its document's id × 2^20 + its number there, so a document's
 // changes lie side by side and need no index. Heads are 32-byte hashes, sorted, end to end.
@@ -171,6 +172,12 @@ CREATE TABLE kept (
     intent      BLOB,
     bytes       BLOB NOT NULL
 ) STRICT;
+";
+
+// How far a snapshot of a scope is taken; NULL where none is under way.
+const FORMAT_6: &str = "
+ALTER TABLE scope ADD COLUMN snapshot_as_of INTEGER; -- the feed goes on behind it
+ALTER TABLE scope ADD COLUMN snapshot_mark INTEGER;  -- the relay's, of 64 bits
 ";
 
 /// Brings the file to the latest format. The caller has checked that it is not a later one.

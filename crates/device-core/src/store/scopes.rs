@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use gridbeat_base::{ChangeHash, Digest, DocumentId, Scope, Verbs};
-use gridbeat_sync_protocol::Grant;
+use gridbeat_sync_protocol::{Grant, SnapshotMark};
 use rusqlite::{Connection, params};
 
 use super::{log, sql};
@@ -25,6 +25,8 @@ pub(crate) struct ScopeRow {
     pub(crate) digest: Digest,
     /// How many documents are attached.
     pub(crate) documents: u64,
+    /// How far a snapshot of it is taken, while one is under way.
+    pub(crate) snapshot: Option<SnapshotMark>,
     /// Where it stood when leaving began; `None` while it is granted.
     pub(crate) left: Option<Left>,
 }
@@ -66,7 +68,8 @@ pub(crate) fn load(db: &Connection) -> Result<BTreeMap<Scope, ScopeRow>, Storage
     let rows = sql::all(
         db,
         "SELECT name, id, access, cursor, digest, documents,
-             left_seq, left_digest, left_documents, left_removed, left_offers, verbs FROM scope",
+             left_seq, left_digest, left_documents, left_removed, left_offers, verbs,
+             snapshot_as_of, snapshot_mark FROM scope",
         [],
         |row| {
             let scope = ScopeRow {
@@ -88,6 +91,13 @@ pub(crate) fn load(db: &Connection) -> Result<BTreeMap<Scope, ScopeRow>, Storage
                 verbs: row
                     .get::<_, Option<u8>>(11)?
                     .map(|bits| Verbs::known(bits.into())),
+                snapshot: match row.get::<_, Option<i64>>(13)? {
+                    Some(mark) => Some(SnapshotMark {
+                        as_of: sql::count(row, 12)?,
+                        mark: mark.cast_unsigned(),
+                    }),
+                    None => None,
+                },
             };
             Ok((row.get::<_, String>(0)?, scope))
         },
@@ -125,6 +135,7 @@ pub(crate) fn insert(
         cursor: 0,
         digest: Digest::EMPTY,
         documents: 0,
+        snapshot: None,
         left: None,
     })
 }
@@ -134,7 +145,8 @@ pub(crate) fn update(db: &Connection, row: &ScopeRow) -> Result<(), StorageError
     sql::execute(
         db,
         "UPDATE scope SET access = ?2, cursor = ?3, digest = ?4, documents = ?5,
-             left_seq = ?6, left_digest = ?7, left_documents = ?8, left_removed = ?9, left_offers = ?10, verbs = ?11
+             left_seq = ?6, left_digest = ?7, left_documents = ?8, left_removed = ?9, left_offers = ?10, verbs = ?11,
+             snapshot_as_of = ?12, snapshot_mark = ?13
          WHERE id = ?1",
         params![
             row.id,
@@ -148,6 +160,8 @@ pub(crate) fn update(db: &Connection, row: &ScopeRow) -> Result<(), StorageError
             row.left.map(|left| sql::count_bits(left.removed)),
             row.left.map(|left| left.offers),
             row.verbs.map(Verbs::bits),
+            row.snapshot.map(|at| sql::count_bits(at.as_of)),
+            row.snapshot.map(|at| at.mark.cast_signed()),
         ],
     )?;
     Ok(())

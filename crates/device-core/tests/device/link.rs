@@ -477,6 +477,7 @@ fn the_relays_clock_is_measured_and_kept() {
             head: 0,
             digest_agrees: true,
             verbs: None,
+            snapshot: None,
         }],
         stable: None,
     });

@@ -202,7 +202,9 @@ impl Relay {
             | Frame::Feed(_)
             | Frame::Compared(_)
             | Frame::Notice(_)
-            | Frame::Noted(_) => panic!("not for a relay"),
+            | Frame::Noted(_)
+            | Frame::Snapshot(_)
+            | Frame::Taken(_) => panic!("not for this relay"),
         }
     }
 
@@ -228,6 +230,8 @@ impl Relay {
                 | Frame::Notice(_)
                 | Frame::Removed(_)
                 | Frame::Noted(_)
+                | Frame::Snapshot(_)
+                | Frame::Taken(_)
                 | Frame::Close(_) => "other",
             });
         }
@@ -267,6 +271,7 @@ impl Relay {
                 head: if grant == Grant::None { 0 } else { head },
                 digest_agrees: agrees,
                 verbs,
+                snapshot: None,
             });
         }
         self.sessions.get_mut(&session).unwrap().fed = fed;

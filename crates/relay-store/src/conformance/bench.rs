@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gridbeat_base::{ChangeHash, DeviceId, Digest, DocumentId, Scope, WallTime};
 use gridbeat_relay_core::{
     Answer, Batch, Comparison, DocumentState, DocumentWrite, EntryKind, Greeting, Inventory,
-    NewChange, NewEntry, Page, RecordFields, StoredDocument, Task,
+    NewChange, NewEntry, Page, RecordFields, SnapshotPage, StoredDocument, Task,
 };
 
 use crate::Registry;
@@ -79,6 +79,24 @@ impl Bench {
         };
         let Answer::Page(page) = self.run(task) else {
             panic!("a read of the feed is answered by a page");
+        };
+        page
+    }
+
+    pub(super) fn snapshot(
+        &mut self,
+        name: &str,
+        after: Option<u64>,
+        bytes_max: u64,
+    ) -> SnapshotPage {
+        let scope = scope(name);
+        let task = Task::ReadSnapshot {
+            scope,
+            after,
+            bytes_max,
+        };
+        let Answer::Snapshot(page) = self.run(task) else {
+            panic!("a read of a snapshot is answered by a page");
         };
         page
     }

@@ -158,6 +158,7 @@ impl Device {
             cursor: mirror.cursor,
             digest: mirror.digest(),
             documents: mirror.heads.len() as u64,
+            snapshot: None,
         });
         Hello {
             versions: Versions {
@@ -327,11 +328,13 @@ impl Device {
             Frame::Close(close) => self.close = Some(close),
             Frame::Notice(notice) => self.notices.push(notice),
             Frame::Noted(noted) => self.noted.push(noted),
+            Frame::Snapshot(_) => panic!("no scope here is large enough"),
             Frame::Hello(_)
             | Frame::Push(_)
             | Frame::Applied(_)
             | Frame::Compare(_)
-            | Frame::Removed(_) => panic!("a relay sends no {:?}", frame.kind()),
+            | Frame::Removed(_)
+            | Frame::Taken(_) => panic!("a relay sends no {:?}", frame.kind()),
         }
     }
 

@@ -19,14 +19,17 @@ fn a_quiet_world_syncs_everything_it_saves() {
 
 #[test]
 fn every_promise_holds_after_any_storm_and_each_seed_goes_one_way() {
+    let mut snapshot_frames = 0;
     for seed in 0..16 {
         let outcome = run_twice(seed, &Options::default());
+        snapshot_frames += outcome.tally.snapshot_frames;
         assert_eq!(
             outcome.violations,
             [] as [String; 0],
             "replay: gridbeat sim --first {seed} --seeds 1 --trace"
         );
     }
+    assert!(snapshot_frames > 30, "{snapshot_frames}");
 }
 
 /// `gridbeat sim --exhaustive` does this for every commit.

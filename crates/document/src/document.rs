@@ -159,6 +159,11 @@ impl Document {
         Ok(Change::of_automerge(&change))
     }
 
+    /// Returns the name of its genesis change, which is its one head before anybody edits it.
+    pub const fn genesis_hash(&self) -> ChangeHash {
+        self.genesis
+    }
+
     /// Returns the document's heads, sorted; a bare genesis has its own hash.
     pub fn heads(&self) -> Vec<ChangeHash> {
         self.automerge

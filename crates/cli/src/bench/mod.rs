@@ -7,7 +7,7 @@
 //! - `stock`: databases and files with many documents, made by the real cores without a network
 //! - `field`: a relay and devices over real sockets
 //! - `measure`: percentiles and memory
-//! - `peer`: the engine as one of several in a harness from outside
+//! - `peer`: the engine as one of several in a harness from outside; `workloads`: by itself
 //! - one file for each bench
 
 mod fan_in;
@@ -24,6 +24,7 @@ mod reconnect;
 mod relay_memory;
 mod save;
 mod stock;
+mod workloads;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -69,6 +70,8 @@ enum Bench {
     Flood(flood::FloodArgs),
     /// Be one side of a workload that other engines are measured by too.
     Peer(peer::PeerArgs),
+    /// Do those workloads over bad links, and draw the times.
+    Workloads(workloads::WorkloadsArgs),
     /// Take a relay's memory over a large database, and with idle devices.
     RelayMemory(relay_memory::RelayMemoryArgs),
     /// The measured half of `open`, in a process of its own.
@@ -99,6 +102,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Bench::FanIn(args) => fan_in::run(&args, &workplace(dir)?)?,
         Bench::Flood(args) => flood::run(&args, &workplace(dir)?)?,
         Bench::RelayMemory(args) => relay_memory::run(&args, &workplace(dir)?)?,
+        Bench::Workloads(args) => workloads::run(&args, &workplace(dir)?)?,
         Bench::Peer(args) => return peer::run(&args, dir.as_deref()),
         Bench::OpenChild(args) => return say(&open::child(&args)?, true),
         Bench::FloodChild(args) => return say(&hostile::run(&args)?, true),

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use gridbeat_base::{ChangeHash, DocumentId};
-use gridbeat_document::{Author, Change, Incoming, Provenance, Side, Verdict, gate, genesis_hash};
+use gridbeat_document::{Author, Change, Incoming, Provenance, Side, Verdict, gate};
 use gridbeat_sync_protocol::{Entry, Feed, FeedChange, SnapshotDocument};
 
 use super::work::{Work, parse};
@@ -143,10 +143,10 @@ fn apply_run(
     uuid: DocumentId,
     steps: &[Step<'_>],
 ) -> Result<bool, LinkError> {
-    let loaded = match documents::load(work.tx, work.kinds, uuid) {
-        Ok(Some(loaded)) => Some(loaded),
-        Ok(None) => create(work, uuid, steps)?,
-        Err(LoadFault::UnknownKind(_)) => None,
+    let (loaded, made) = match documents::load(work.tx, work.kinds, uuid) {
+        Ok(Some(loaded)) => (Some(loaded), None),
+        Ok(None) => (create(work, uuid, steps)?, Some(Touched::Content)),
+        Err(LoadFault::UnknownKind(_)) => (None, None),
         Err(LoadFault::Storage(source)) => return Err(source.into()),
     };
     let Some(mut loaded) = loaded else {
@@ -164,14 +164,14 @@ fn apply_run(
         .collect();
     let taken = take_in(work, &mut loaded, scope, &incoming)?;
     let is_placed = move_heads(work, &loaded, scope, steps, &taken)?;
-    if let Some(touched) = taken.touched {
+    if let Some(touched) = made.or(taken.touched) {
         loaded.store(work.tx, touched)?;
     }
     work.changed.insert(uuid);
     Ok(is_placed && taken.is_whole)
 }
 
-/// Makes a document that enters here for the first time; `None` if this program cannot read it.
+/// Makes a document that enters here for the first time, which the caller stores; `None` if this program cannot read it.
 fn create(
     work: &Work<'_>,
     uuid: DocumentId,
@@ -188,9 +188,7 @@ fn create(
     let Some(kind) = documents::readable(work.kinds, kind, *schema_version) else {
         return Ok(None);
     };
-    let loaded = Loaded::create(work.tx, kind, *schema_version, uuid)?;
-    loaded.store(work.tx, Touched::Content)?;
-    Ok(Some(loaded))
+    Ok(Some(Loaded::create(work.tx, kind, *schema_version, uuid)?))
 }
 
 /// What became of changes from the relay.
@@ -279,7 +277,7 @@ fn move_heads(
         match step {
             Step::Attach { .. } | Step::AttachOwn => {
                 if heads.is_empty() {
-                    heads.push(genesis_hash(&loaded.kind, loaded.schema_version));
+                    heads.push(loaded.document.genesis_hash());
                 }
                 if let Step::Attach { changes, .. } = step {
                     let named = changes.iter().map(|change| taken.find(&change.bytes));

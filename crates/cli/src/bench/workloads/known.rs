@@ -8,7 +8,7 @@
 pub(super) struct Known {
     pub(super) workload: &'static str,
     pub(super) link: &'static str,
-    pub(super) target: f64,
+    pub(super) target: Option<f64>,
     pub(super) others: Option<f64>,
     pub(super) limit: f64,
 }
@@ -16,7 +16,7 @@ pub(super) struct Known {
 const fn known(
     workload: &'static str,
     link: &'static str,
-    target: f64,
+    target: Option<f64>,
     others: Option<f64>,
     limit: f64,
 ) -> Known {
@@ -30,17 +30,17 @@ const fn known(
 }
 
 pub(super) const KNOWN: [Known; 11] = [
-    known("w1", "lan", 0.3, Some(0.3), 0.01),
-    known("w1", "rtt400", 0.9, Some(3.2), 1.6),
-    known("w1", "slow", 3.3, Some(11.0), 2.8),
-    known("w1", "lossy", 5.0, Some(17.8), 3.8),
-    known("w1", "flap", 8.0, Some(98.0), 8.0),
-    known("w2", "lan", 0.05, Some(0.1), 0.01),
-    known("w2", "rtt400", 0.5, Some(7.7), 0.8),
-    known("w2", "slow", 0.55, Some(8.1), 0.9),
-    known("w2", "lossy", 0.7, Some(8.5), 0.9),
-    known("w3", "lan", 1.5, Some(5.1), 0.01),
-    known("w3", "slow", 25.0, Some(78.0), 17.2),
+    known("w1", "lan", None, Some(0.3), 0.01),
+    known("w1", "rtt400", Some(0.9), Some(3.2), 1.6),
+    known("w1", "slow", Some(3.3), Some(11.0), 2.8),
+    known("w1", "lossy", Some(5.0), Some(17.8), 3.8),
+    known("w1", "flap", Some(8.0), Some(98.0), 8.0),
+    known("w2", "lan", Some(0.05), Some(0.1), 0.01),
+    known("w2", "rtt400", Some(0.5), Some(7.7), 0.8),
+    known("w2", "slow", Some(0.55), Some(8.1), 0.9),
+    known("w2", "lossy", Some(0.7), Some(8.5), 0.9),
+    known("w3", "lan", Some(1.5), Some(5.1), 0.01),
+    known("w3", "slow", Some(25.0), Some(78.0), 17.2),
 ];
 
 pub(super) fn of(workload: &str, link: &str) -> Option<&'static Known> {

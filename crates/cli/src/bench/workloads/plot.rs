@@ -7,7 +7,7 @@ use super::{Run, known};
 
 const WIDTH: f64 = 960.0;
 /// Where the scale begins and ends.
-const LEFT: f64 = 190.0;
+const LEFT: f64 = 206.0;
 const RIGHT: f64 = 880.0;
 const TOP: f64 = 74.0;
 const ROW: f64 = 26.0;
@@ -29,7 +29,7 @@ const MARKS_S: [(f64, &str); 5] = [
 
 const STYLE: &str = "text{font:13px sans-serif;fill:#1c2733}.small{font-size:11px;fill:#5b6b7a}\
     .title{font-size:16px;font-weight:600}.grid{stroke:#dde3e8}.bar{fill:#2f6fab}.over{fill:#c4622d}\
-    .target{stroke:#1c2733;stroke-width:2}.others{fill:#8a97a3}.limit{fill:none;stroke:#2e8b57;stroke-width:2}";
+    .target{stroke:#1c2733;stroke-width:2}.others{fill:#8a97a3}.limit{fill:#fff;stroke:#2e8b57;stroke-width:2}";
 
 fn x(seconds: f64) -> f64 {
     let span = (LAST_S / FIRST_S).log10();
@@ -101,7 +101,9 @@ fn legend(svg: &mut String) {
 
 fn row(svg: &mut String, run: &Run, y: f64) {
     let known = known::of(run.workload, &run.link);
-    let is_over = known.is_some_and(|known| run.seconds > known.target);
+    let is_over = known
+        .and_then(|known| known.target)
+        .is_some_and(|target| run.seconds > target);
     let class = if is_over { "over" } else { "bar" };
     let end = x(run.seconds).max(LEFT + 2.0);
     let middle = BAR.mul_add(0.5, y);
@@ -115,13 +117,17 @@ fn row(svg: &mut String, run: &Run, y: f64) {
         end - LEFT
     );
     if let Some(known) = known {
-        let target = x(known.target);
+        if let Some(target) = known.target.map(x) {
+            let _ = write!(
+                svg,
+                "<line class=\"target\" x1=\"{target:.1}\" x2=\"{target:.1}\" y1=\"{:.1}\" y2=\"{:.1}\"/>",
+                y - 4.0,
+                y + BAR + 4.0
+            );
+        }
         let _ = write!(
             svg,
-            "<line class=\"target\" x1=\"{target:.1}\" x2=\"{target:.1}\" y1=\"{:.1}\" y2=\"{:.1}\"/>\
-             <circle class=\"limit\" cx=\"{:.1}\" cy=\"{middle:.1}\" r=\"5\"/>",
-            y - 4.0,
-            y + BAR + 4.0,
+            "<circle class=\"limit\" cx=\"{:.1}\" cy=\"{middle:.1}\" r=\"5\"/>",
             x(known.limit)
         );
         if let Some(others) = known.others {

@@ -85,7 +85,10 @@ fn sync(device: &mut Device, relay_file: &Path, began: Instant) -> anyhow::Resul
                 }
                 Output::Close(reason) => anyhow::bail!("the session ended: {reason:?}"),
                 // An app shows these.
-                Output::Changed { .. } | Output::State(_) | Output::Leave(_) => {}
+                Output::Changed { .. }
+                | Output::State(_)
+                | Output::Blobs { .. }
+                | Output::Leave(_) => {}
             }
         }
         if matches!(device.sync_state(), SyncState::InSync { .. }) {

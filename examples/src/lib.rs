@@ -183,6 +183,7 @@ impl Town {
                     | device::Output::Close(_)
                     | device::Output::Changed { .. }
                     | device::Output::State(_)
+                    | device::Output::Blobs { .. }
                     | device::Output::Leave(_),
                     _,
                 ) => {}

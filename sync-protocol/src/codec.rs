@@ -3,6 +3,8 @@
 //! A frame is one CBOR array: the number of its kind, then its fields by position. What carries changes is a
 //! pack (`pack`), whose content is made in `body`. Reading is bounded in every dimension and never
 //! panics, whatever the bytes. Rules: `PROTOCOL.md`, 2, 4 and 5.
+//!
+//! long because each kind of frame is written and read side by side, and they share how fields are read.
 
 use gridbeat_base::{DeviceId, Digest, DocumentId, Hlc, Incarnation, Install, Verbs, WallTime};
 
@@ -15,7 +17,7 @@ use crate::wire::{Reader, Writer, check_count, number};
 use crate::{
     Ack, Applied, Close, Compare, CompareDocument, Compared, DecodeError, Feed, Frame, FrameKind,
     Grant, Hello, Noted, Push, Reason, Reconcile, RemovalHash, ScopeGreeting, ScopeMark, Snapshot,
-    SnapshotMark, Taken, Verdict, Versions, Welcome, batch, body, leave, pack,
+    SnapshotMark, Taken, Verdict, Versions, Welcome, batch, blob_frame, body, leave, pack,
 };
 
 /// Kinds of verdicts on the wire. A run of accepted changes is a bare number.
@@ -42,14 +44,7 @@ pub fn encode(frame: &Frame) -> Vec<u8> {
         }
         Frame::Push(push) => {
             let sealed = usize::from(push.seal.is_some());
-            out.array(5 + sealed).uint(kind);
-            out.uint(push.number).uint(push.after);
-            out.text(push.scope.as_str());
-            let body = body::write_push(&push.documents, push.form);
-            pack::write(&mut out, push.form, &body);
-            if let Some(seal) = &push.seal {
-                batch::write_seal(&mut out, seal);
-            }
+            write_push(out.array(5 + sealed).uint(kind), push);
         }
         Frame::Ack(ack) => write_ack(out.array(6).uint(kind), ack),
         Frame::Feed(feed) => {
@@ -97,6 +92,13 @@ pub fn encode(frame: &Frame) -> Vec<u8> {
             out.array(3).uint(kind).text(taken.scope.as_str());
             out.uint(taken.number);
         }
+        Frame::Offer(offer) => blob_frame::write_offer(out.array(4).uint(kind), offer),
+        Frame::Offered(offered) => blob_frame::write_offered(out.array(3).uint(kind), offered),
+        Frame::Prove(prove) => blob_frame::write_prove(out.array(3).uint(kind), prove),
+        Frame::Kept(kept) => blob_frame::write_kept(out.array(4).uint(kind), kept),
+        Frame::Get(get) => blob_frame::write_get(out.array(5).uint(kind), get),
+        Frame::Part(part) => blob_frame::write_part(out.array(5).uint(kind), part),
+        Frame::Withheld(withheld) => blob_frame::write_withheld(out.array(3).uint(kind), withheld),
     }
     out.into_bytes()
 }
@@ -134,6 +136,13 @@ pub fn decode(bytes: &[u8]) -> Result<Frame, DecodeError> {
             }
             FrameKind::Snapshot => (7, Frame::Snapshot(read_snapshot(from)?)),
             FrameKind::Taken => (2, Frame::Taken(read_taken(from)?)),
+            FrameKind::Offer => (3, Frame::Offer(blob_frame::read_offer(from)?)),
+            FrameKind::Offered => (2, Frame::Offered(blob_frame::read_offered(from)?)),
+            FrameKind::Prove => (2, Frame::Prove(blob_frame::read_prove(from)?)),
+            FrameKind::Kept => (3, Frame::Kept(blob_frame::read_kept(from)?)),
+            FrameKind::Get => (4, Frame::Get(blob_frame::read_get(from)?)),
+            FrameKind::Part => (4, Frame::Part(blob_frame::read_part(from)?)),
+            FrameKind::Withheld => (2, Frame::Withheld(blob_frame::read_withheld(from)?)),
         })
     })?;
     from.end()?;
@@ -155,7 +164,14 @@ const fn bytes_max(kind: FrameKind) -> usize {
         | FrameKind::Notice
         | FrameKind::Removed
         | FrameKind::Noted
-        | FrameKind::Taken => FRAME_BYTES_MAX,
+        | FrameKind::Taken
+        | FrameKind::Offer
+        | FrameKind::Offered
+        | FrameKind::Prove
+        | FrameKind::Kept
+        | FrameKind::Get
+        | FrameKind::Part
+        | FrameKind::Withheld => FRAME_BYTES_MAX,
     }
 }
 
@@ -183,6 +199,13 @@ const fn number_of(kind: FrameKind) -> u64 {
         FrameKind::Noted => 12,
         FrameKind::Snapshot => 13,
         FrameKind::Taken => 14,
+        FrameKind::Offer => 15,
+        FrameKind::Offered => 16,
+        FrameKind::Prove => 17,
+        FrameKind::Kept => 18,
+        FrameKind::Get => 19,
+        FrameKind::Part => 20,
+        FrameKind::Withheld => 21,
     }
 }
 
@@ -203,6 +226,13 @@ const fn kind_of(number: u64) -> Option<FrameKind> {
         12 => FrameKind::Noted,
         13 => FrameKind::Snapshot,
         14 => FrameKind::Taken,
+        15 => FrameKind::Offer,
+        16 => FrameKind::Offered,
+        17 => FrameKind::Prove,
+        18 => FrameKind::Kept,
+        19 => FrameKind::Get,
+        20 => FrameKind::Part,
+        21 => FrameKind::Withheld,
         _ => return None,
     })
 }
@@ -342,6 +372,16 @@ fn read_push(from: &mut Reader<'_>, may_be_sealed: bool) -> Result<Push, DecodeE
             false => None,
         },
     })
+}
+
+fn write_push(out: &mut Writer, push: &Push) {
+    out.uint(push.number).uint(push.after);
+    out.text(push.scope.as_str());
+    let body = body::write_push(&push.documents, push.form);
+    pack::write(out, push.form, &body);
+    if let Some(seal) = &push.seal {
+        batch::write_seal(out, seal);
+    }
 }
 
 fn write_ack(out: &mut Writer, ack: &Ack) {

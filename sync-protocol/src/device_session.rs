@@ -15,8 +15,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use gridbeat_base::{DocumentId, Lane, Monotonic, Scope, WallTime};
+use gridbeat_base::{BlobHash, DocumentId, Lane, Monotonic, Scope, WallTime};
 
+use crate::device_blobs::DeviceBlobs;
 use crate::device_scope::{DeviceScope, Standing};
 use crate::limits::{
     COMPARE_CHANGES_MAX, COMPARE_DOCUMENTS_MAX, FEED_WEIGHT_MAX, FEED_WINDOW_BYTES,
@@ -25,9 +26,10 @@ use crate::limits::{
 };
 use crate::{
     Ack, Applied, Close, CloseReason, Compare, CompareDocument, Compared, Feed, Frame, FrameKind,
-    Grant, Hello, Notice, PackForm, Push, PushDocument, Reconcile, RelayMisbehaved, RemovalHash,
-    Removed, Seal, SessionError, Snapshot, Taken, VERSION_OF_LEAVING, VERSION_OF_SNAPSHOTS,
-    Verdict, Welcome,
+    Get, Grant, Hello, Kept, Noted, Notice, Offer, OfferAnswer, Offered, PackForm, Part,
+    Possession, Prove, Push, PushDocument, Reason, Reconcile, RelayMisbehaved, RemovalHash,
+    Removed, Seal, SessionError, Snapshot, Taken, VERSION_OF_BLOBS, VERSION_OF_LEAVING,
+    VERSION_OF_SNAPSHOTS, Verdict, Welcome, Withheld,
 };
 
 /// What a device's session takes in.
@@ -99,6 +101,43 @@ pub enum DeviceOutput {
     Noticed(Notice),
     /// The relay has kept the statement of removal that was out.
     Noted(RemovalHash),
+    /// What the relay says to an offer. After [`OfferAnswer::Wanted`] send what
+    /// [`DeviceSession::next_chunk`] names; after [`OfferAnswer::Prove`] call [`DeviceSession::prove`].
+    Offered {
+        /// The offer.
+        offer: Offer,
+        /// The answer.
+        answer: OfferAnswer,
+    },
+    /// The relay has kept a chunk, durably.
+    Kept {
+        /// The offer it belongs to.
+        offer: Offer,
+        /// The chunk.
+        chunk: u32,
+        /// Whether the relay has the whole blob.
+        is_complete: bool,
+    },
+    /// A chunk that was asked for, verified.
+    Part {
+        /// What was asked for.
+        get: Get,
+        /// How many bytes the whole blob has.
+        size_bytes: u64,
+        /// The chunk.
+        chunk: u32,
+        /// Its bytes.
+        bytes: Vec<u8>,
+        /// Whether all that was asked for of the blob has come with it.
+        is_last: bool,
+    },
+    /// The relay does not give what was asked for.
+    Withheld {
+        /// What was asked for.
+        get: Get,
+        /// Why.
+        reason: Reason,
+    },
     /// The session is over. Always the last output.
     Closed(CloseReason),
 }
@@ -138,12 +177,13 @@ pub struct DeviceSession {
     scopes: BTreeMap<Scope, DeviceScope>,
     /// The statement of removal without an acknowledgement.
     removal: Option<RemovalHash>,
+    blobs: DeviceBlobs,
     outputs: VecDeque<DeviceOutput>,
 }
 
 impl DeviceSession {
     /// Makes a session that has not begun.
-    pub const fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             state: State::Idle,
             form: PackForm::Whole,
@@ -151,6 +191,7 @@ impl DeviceSession {
             pushed: 0,
             scopes: BTreeMap::new(),
             removal: None,
+            blobs: DeviceBlobs::default(),
             outputs: VecDeque::new(),
         }
     }
@@ -394,6 +435,112 @@ impl DeviceSession {
         Ok(())
     }
 
+    /// Returns whether the session's version speaks of blobs; `false` before the relay's greeting.
+    pub const fn speaks_of_blobs(&self) -> bool {
+        matches!(self.state, State::Live { version } if version >= VERSION_OF_BLOBS)
+    }
+
+    /// Returns whether a blob may be offered.
+    pub fn can_offer(&self, hash: &BlobHash) -> bool {
+        self.speaks_of_blobs() && self.blobs.can_offer(hash)
+    }
+
+    /// Offers a blob that a document refers to. [`DeviceOutput::Offered`] answers.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::Full`] if [`Self::can_offer`] is false; [`SessionError::NotOpen`].
+    pub fn offer(&mut self, offer: Offer) -> Result<(), SessionError> {
+        self.check_open()?;
+        // PROTOCOL 4.18: each blob once at a time, and not too many.
+        if !self.can_offer(&offer.hash) {
+            return Err(SessionError::Full);
+        }
+        self.blobs.offer(offer);
+        self.send(Lane::Control, Frame::Offer(offer));
+        Ok(())
+    }
+
+    /// Returns whether the relay is to say something about a blob: to answer, to keep a chunk, to give some.
+    pub fn awaits_blobs(&self) -> bool {
+        self.blobs.is_awaiting()
+    }
+
+    /// Returns how many parts were sent that the relay has not kept.
+    pub fn parts_out(&self) -> usize {
+        self.blobs.parts_out()
+    }
+
+    /// Returns the first chunk of a blob that the relay wants and that is not out.
+    pub fn next_chunk(&self, hash: &BlobHash) -> Option<u32> {
+        self.blobs.next_chunk(hash)
+    }
+
+    /// Sends the slice of a chunk that the relay wants ([`BlobTree::slice`](crate::BlobTree::slice)).
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::Full`] if [`PARTS_OUT_MAX`](crate::limits::PARTS_OUT_MAX) are out, or the relay does not want
+    /// it; [`SessionError::NotOpen`].
+    pub fn part(
+        &mut self,
+        lane: Lane,
+        hash: BlobHash,
+        chunk: u32,
+        slice: Vec<u8>,
+    ) -> Result<(), SessionError> {
+        self.check_open()?;
+        let size_bytes = self.blobs.send(&hash, chunk).ok_or(SessionError::Full)?;
+        let part = Part {
+            hash,
+            size_bytes,
+            chunk,
+            slice,
+        };
+        self.send(lane, Frame::Part(part));
+        Ok(())
+    }
+
+    /// Proves that the device holds a blob. [`DeviceOutput::Offered`] answers.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::Full`] if no proof is asked for; [`SessionError::NotOpen`].
+    pub fn prove(&mut self, hash: BlobHash, proof: Possession) -> Result<(), SessionError> {
+        self.check_open()?;
+        if !self.blobs.prove(&hash) {
+            return Err(SessionError::Full);
+        }
+        self.send(Lane::Control, Frame::Prove(Prove { hash, proof }));
+        Ok(())
+    }
+
+    /// Returns how many chunks of a blob may be asked for; 0 while some are.
+    pub fn get_room(&self, hash: &BlobHash) -> u32 {
+        if self.speaks_of_blobs() {
+            self.blobs.get_room(hash)
+        } else {
+            0
+        }
+    }
+
+    /// Asks for chunks of a blob that a document refers to. [`DeviceOutput::Part`] or
+    /// [`DeviceOutput::Withheld`] answers.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::Full`] if [`Self::get_room`] is less; [`SessionError::NotOpen`].
+    pub fn get(&mut self, get: Get) -> Result<(), SessionError> {
+        self.check_open()?;
+        // PROTOCOL 4.21: each blob once at a time, and within the window.
+        if get.count == 0 || get.count > self.get_room(&get.hash) {
+            return Err(SessionError::Full);
+        }
+        self.blobs.get(get);
+        self.send(Lane::Control, Frame::Get(get));
+        Ok(())
+    }
+
     /// Ends the session, in words.
     pub fn close(&mut self, close: Close) {
         if !matches!(self.state, State::Ended) {
@@ -454,7 +601,10 @@ impl DeviceSession {
                 | Frame::Applied(_)
                 | Frame::Compare(_)
                 | Frame::Removed(_)
-                | Frame::Taken(_),
+                | Frame::Taken(_)
+                | Frame::Offer(_)
+                | Frame::Prove(_)
+                | Frame::Get(_),
             ) => Err(RelayMisbehaved::NotForDevice(kind).into()),
             (_, Frame::Close(close)) => {
                 self.end(CloseReason::Peer(close));
@@ -470,7 +620,11 @@ impl DeviceSession {
                 | Frame::Reconcile(_)
                 | Frame::Compared(_)
                 | Frame::Notice(_)
-                | Frame::Noted(_),
+                | Frame::Noted(_)
+                | Frame::Offered(_)
+                | Frame::Kept(_)
+                | Frame::Part(_)
+                | Frame::Withheld(_),
             ) => {
                 // PROTOCOL 3.3: the relay's greeting comes first on the control stream.
                 Err(RelayMisbehaved::NotWelcomed(kind).into())
@@ -485,15 +639,63 @@ impl DeviceSession {
                 Err(RelayMisbehaved::LaterVersion(kind).into())
             }
             (State::Live { .. }, Frame::Notice(notice)) => self.handle_notice(notice),
-            (State::Live { .. }, Frame::Noted(noted)) => {
-                // PROTOCOL 4.14: an acknowledgement names the removal that is out.
-                self.removal
-                    .take_if(|removal| *removal == noted.removal)
-                    .ok_or(RelayMisbehaved::NotedUnsent)?;
-                self.outputs.push_back(DeviceOutput::Noted(noted.removal));
-                Ok(())
-            }
+            (State::Live { .. }, Frame::Noted(noted)) => self.handle_noted(noted),
+            (
+                State::Live { .. },
+                Frame::Offered(_) | Frame::Kept(_) | Frame::Part(_) | Frame::Withheld(_),
+            ) if !self.speaks_of_blobs() => Err(RelayMisbehaved::LaterVersion(kind).into()),
+            (State::Live { .. }, Frame::Offered(offered)) => self.handle_offered(offered),
+            (State::Live { .. }, Frame::Kept(kept)) => self.handle_kept(kept),
+            (State::Live { .. }, Frame::Part(part)) => self.handle_part(part),
+            (State::Live { .. }, Frame::Withheld(withheld)) => self.handle_withheld(withheld),
         }
+    }
+
+    fn handle_noted(&mut self, noted: Noted) -> Result<(), SessionError> {
+        // PROTOCOL 4.14: an acknowledgement names the removal that is out.
+        self.removal
+            .take_if(|removal| *removal == noted.removal)
+            .ok_or(RelayMisbehaved::NotedUnsent)?;
+        self.outputs.push_back(DeviceOutput::Noted(noted.removal));
+        Ok(())
+    }
+
+    fn handle_offered(&mut self, offered: Offered) -> Result<(), SessionError> {
+        let offer = self.blobs.offered(&offered)?;
+        let answer = offered.answer;
+        self.outputs
+            .push_back(DeviceOutput::Offered { offer, answer });
+        Ok(())
+    }
+
+    fn handle_kept(&mut self, kept: Kept) -> Result<(), SessionError> {
+        let offer = self.blobs.kept(&kept)?;
+        self.outputs.push_back(DeviceOutput::Kept {
+            offer,
+            chunk: kept.chunk,
+            is_complete: kept.is_complete,
+        });
+        Ok(())
+    }
+
+    fn handle_part(&mut self, part: Part) -> Result<(), SessionError> {
+        let came = self.blobs.part(&part)?;
+        self.outputs.push_back(DeviceOutput::Part {
+            get: came.get,
+            size_bytes: part.size_bytes,
+            chunk: part.chunk,
+            bytes: came.bytes,
+            is_last: came.is_last,
+        });
+        Ok(())
+    }
+
+    fn handle_withheld(&mut self, withheld: Withheld) -> Result<(), SessionError> {
+        let get = self.blobs.withheld(&withheld.hash)?;
+        let reason = withheld.reason;
+        self.outputs
+            .push_back(DeviceOutput::Withheld { get, reason });
+        Ok(())
     }
 
     fn handle_welcome(&mut self, welcome: Welcome) -> Result<(), SessionError> {

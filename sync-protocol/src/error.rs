@@ -69,6 +69,12 @@ pub enum DecodeError {
         /// The number of the suite.
         suite: u64,
     },
+    /// An answer to an offer of a later version.
+    #[error("answer to an offer of unknown kind {kind}")]
+    UnknownOfferAnswer {
+        /// The number of the kind.
+        kind: u64,
+    },
     /// A pack says that it unpacks to more than is allowed.
     #[error("a pack of {bytes} bytes unpacked, where {max} are allowed")]
     PackTooLarge {
@@ -98,6 +104,7 @@ impl DecodeError {
             | Self::UnknownVerdict { .. }
             | Self::UnknownPack { .. }
             | Self::UnknownSuite { .. }
+            | Self::UnknownOfferAnswer { .. }
             | Self::PackTooLarge { .. }
             | Self::PackCorrupt => Remedy::Report,
         }

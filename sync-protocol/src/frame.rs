@@ -7,7 +7,7 @@ use gridbeat_base::{
     ChangeHash, DeviceId, Digest, DocumentId, Hlc, Incarnation, Install, Scope, Verbs, WallTime,
 };
 
-use crate::{Noted, Notice, Removed, Seal};
+use crate::{Get, Kept, Noted, Notice, Offer, Offered, Part, Prove, Removed, Seal, Withheld};
 
 /// One message between a device and a relay.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -42,6 +42,20 @@ pub enum Frame {
     Snapshot(Snapshot),
     /// The device has committed such documents. Since version 3.
     Taken(Taken),
+    /// The device has a blob that a document refers to. Since version 4.
+    Offer(Offer),
+    /// What the relay wants of it, or has. Since version 4.
+    Offered(Offered),
+    /// The device proves that it holds a blob. Since version 4.
+    Prove(Prove),
+    /// The relay has kept a chunk, durably. Since version 4.
+    Kept(Kept),
+    /// The device asks for chunks of a blob. Since version 4.
+    Get(Get),
+    /// A chunk of a blob, with what proves it. Since version 4.
+    Part(Part),
+    /// The relay does not give a blob. Since version 4.
+    Withheld(Withheld),
 }
 
 /// The device's greeting.
@@ -466,13 +480,27 @@ pub enum FrameKind {
     Snapshot,
     /// [`Frame::Taken`]
     Taken,
+    /// [`Frame::Offer`]
+    Offer,
+    /// [`Frame::Offered`]
+    Offered,
+    /// [`Frame::Prove`]
+    Prove,
+    /// [`Frame::Kept`]
+    Kept,
+    /// [`Frame::Get`]
+    Get,
+    /// [`Frame::Part`]
+    Part,
+    /// [`Frame::Withheld`]
+    Withheld,
 }
 
 impl FrameKind {
     /// Returns whether a frame of this kind travels on a stream of its own, not on the control stream.
     pub const fn has_own_stream(self) -> bool {
-        // PROTOCOL 6.3: a push, a feed frame and a snapshot frame have a stream each.
-        matches!(self, Self::Push | Self::Feed | Self::Snapshot)
+        // PROTOCOL 6.3: a push, a feed frame, a snapshot frame and a part have a stream each.
+        matches!(self, Self::Push | Self::Feed | Self::Snapshot | Self::Part)
     }
 }
 
@@ -495,6 +523,13 @@ impl Frame {
             Self::Noted(_) => FrameKind::Noted,
             Self::Snapshot(_) => FrameKind::Snapshot,
             Self::Taken(_) => FrameKind::Taken,
+            Self::Offer(_) => FrameKind::Offer,
+            Self::Offered(_) => FrameKind::Offered,
+            Self::Prove(_) => FrameKind::Prove,
+            Self::Kept(_) => FrameKind::Kept,
+            Self::Get(_) => FrameKind::Get,
+            Self::Part(_) => FrameKind::Part,
+            Self::Withheld(_) => FrameKind::Withheld,
         }
     }
 }

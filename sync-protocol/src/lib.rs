@@ -3,11 +3,12 @@
 //! - `frame`: every frame in one enum
 //! - `batch`, `key`: what a device signs of each push, and by which keys
 //! - `leave`: the notice of leaving, and the signed statement of what was removed
+//! - `blob`, `chunk_set`, `blob_frame`: photos and other blobs in verified chunks, and the frames that carry them
 //! - `codec`, `body`, `pack`, `wire`: the bytes of frames, made and read there alone
 //! - `chunks`: raw changes taken apart for a pack, and put together again
 //! - `reader`: frames on a stream that carries many
-//! - `device_session`, `device_scope`: the device's end of a session
-//! - `relay_session`, `relay_pushes`, `relay_scope`, `runs`: the relay's end
+//! - `device_session`, `device_scope`, `device_blobs`: the device's end of a session
+//! - `relay_session`, `relay_pushes`, `relay_scope`, `relay_blobs`, `runs`: the relay's end
 //! - `snapshot`: a scope that comes to a device that has nothing of it, on both ends
 //! - `enrol`, `invitation`: how a device comes to be known, and what it is asked in by
 //! - `reconcile`: how two sides find which documents differ
@@ -22,9 +23,13 @@
 //! Pure: no clock is read here, no I/O done, and nothing is kept beyond the limits.
 
 mod batch;
+mod blob;
+mod blob_frame;
 mod body;
+mod chunk_set;
 mod chunks;
 mod codec;
+mod device_blobs;
 mod device_scope;
 mod device_session;
 mod enrol;
@@ -38,6 +43,7 @@ mod misbehaved;
 mod pack;
 mod reader;
 mod reconcile;
+mod relay_blobs;
 mod relay_pushes;
 mod relay_scope;
 mod relay_session;
@@ -51,6 +57,14 @@ pub use batch::{
     BATCH_MARK_BYTES, BatchDocument, BatchHash, BatchMark, BatchProof, BatchStamp, BatchStatement,
     Seal,
 };
+pub use blob::{
+    BlobError, BlobNonce, BlobTree, CHUNK_BYTES, Possession, blob_hash, chunk_count, is_blob_size,
+    verify_slice,
+};
+pub use blob_frame::{
+    BLOB_NOT_ATTACHED, Get, Kept, Offer, OfferAnswer, Offered, Part, Prove, Withheld,
+};
+pub use chunk_set::ChunkSet;
 pub use codec::{decode, encode};
 pub use device_session::{DeviceInput, DeviceOutput, DeviceSession};
 pub use enrol::{
@@ -72,6 +86,6 @@ pub use reader::{FrameReader, write_prefixed};
 pub use reconcile::{Item, ReconcileError, Reconciler, Step, respond};
 pub use relay_session::{RelayInput, RelayOutput, RelaySession};
 pub use version::{
-    ALPN, VERSION_NEWEST, VERSION_OF_APART, VERSION_OF_LEAVING, VERSION_OF_SNAPSHOTS,
-    VERSION_OLDEST,
+    ALPN, VERSION_NEWEST, VERSION_OF_APART, VERSION_OF_BLOBS, VERSION_OF_LEAVING,
+    VERSION_OF_SNAPSHOTS, VERSION_OLDEST,
 };

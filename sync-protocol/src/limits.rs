@@ -121,6 +121,26 @@ pub const SHAPE_COLUMNS_MAX: usize = 32;
 /// Largest statement of a removal, in bytes: twice what the longest scope and the largest numbers take.
 pub const REMOVAL_BYTES_MAX: usize = 512;
 
+/// Largest blob, in bytes: the largest photo of a phone (12 MB) twice over, or half an hour of speech. Bounds how long
+/// a relay's writer is held up when it makes one whole, and what one is hashed for at a time.
+pub const BLOB_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
+/// Largest slice, in bytes: a chunk ([`crate::CHUNK_BYTES`]) and 64 bytes for each of the 11 steps from the root of the
+/// largest blob.
+pub const SLICE_BYTES_MAX: usize = 16 * 1024 + 11 * 64;
+
+/// Most blobs on offer in a session: several large ones under way and the small ones that overtake them. Bounds
+/// what the relay remembers, 256 bytes and a bit a chunk each.
+pub const OFFERS_OPEN_MAX: usize = 16;
+
+/// Most parts that a device may have sent and not heard of: 64 KiB, what a link of 2.6 Mbit/s carries in a round trip of
+/// 200 ms. It is the most that is sent again after a cut, and what a relay holds for one session. On a slower link a device
+/// has fewer out.
+pub const PARTS_OUT_MAX: usize = 4;
+
+/// Most chunks that a device may have asked for and not got: 128 KiB, as much again because a relay sends them at once.
+pub const PARTS_ASKED_MAX: u32 = 8;
+
 /// Largest request to enrol or to renew, in bytes, from somebody nobody knows: what the fields take (204),
 /// and as much again for those of later versions.
 pub const ENROL_REQUEST_BYTES_MAX: usize = 512;

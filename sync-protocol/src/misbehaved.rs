@@ -120,6 +120,24 @@ pub enum RelayMisbehaved {
         /// Its number.
         number: u64,
     },
+    /// It answered an offer that does not wait for this answer.
+    #[error("an offer was answered that is not out")]
+    OfferedUnasked,
+    /// It wants chunks of a blob that has others, or none.
+    #[error("an offer was answered with the chunks of another blob")]
+    OfferedChunks,
+    /// It says that it kept a chunk that is not out, or is complete too early or too late.
+    #[error("chunk {0} of a blob was kept but is not out, or did not make it whole")]
+    KeptUnsent(u32),
+    /// It sent a chunk that was not asked for.
+    #[error("chunk {0} of a blob that was not asked for")]
+    PartUnasked(u32),
+    /// It sent a chunk that is not the blob's.
+    #[error("chunk {0} of a blob with other content than its name")]
+    PartContent(u32),
+    /// It does not give what was not asked for.
+    #[error("a blob was withheld that was not asked for")]
+    WithheldUnasked,
 }
 
 codes!(RelayMisbehaved {
@@ -147,6 +165,12 @@ codes!(RelayMisbehaved {
     Self::WelcomeSnapshot(_) => "welcome_snapshot",
     Self::SnapshotNotDue(_) => "snapshot_not_due",
     Self::SnapshotNumbers { .. } => "snapshot_numbers",
+    Self::OfferedUnasked => "offered_unasked",
+    Self::OfferedChunks => "offered_chunks",
+    Self::KeptUnsent(_) => "kept_unsent",
+    Self::PartUnasked(_) => "part_unasked",
+    Self::PartContent(_) => "part_content",
+    Self::WithheldUnasked => "withheld_unasked",
 });
 
 /// A rule that the device broke.
@@ -268,6 +292,30 @@ pub enum DeviceMisbehaved {
         /// What it says.
         number: u64,
     },
+    /// It offered a blob that is empty or too large.
+    #[error("an offer of a blob of {0} bytes")]
+    OfferContent(u64),
+    /// It offered a blob that it has on offer.
+    #[error("a blob was offered twice at a time")]
+    OfferRepeated,
+    /// It has too many blobs on offer.
+    #[error("too many blobs on offer")]
+    OffersTooMany,
+    /// It sent a chunk that the relay does not want.
+    #[error("chunk {0} of a blob that is not wanted")]
+    PartUnasked(u32),
+    /// It sent more parts than the window holds.
+    #[error("parts of blobs beyond the window")]
+    PartOverWindow,
+    /// It sent a chunk that is not the blob's.
+    #[error("chunk {0} of a blob with other content than its name")]
+    PartContent(u32),
+    /// It proved what it was not asked to.
+    #[error("a proof of possession that was not asked for")]
+    ProveUnasked,
+    /// It asked for nothing, for too many chunks, or twice at a time for one blob.
+    #[error("chunks of a blob were asked for beyond the window")]
+    GetOverWindow,
 }
 
 codes!(DeviceMisbehaved {
@@ -298,4 +346,12 @@ codes!(DeviceMisbehaved {
     Self::RemovedSignature => "removed_signature",
     Self::RemovedTooSoon => "removed_too_soon",
     Self::TakenUnsent { .. } => "taken_unsent",
+    Self::OfferContent(_) => "offer_content",
+    Self::OfferRepeated => "offer_repeated",
+    Self::OffersTooMany => "offers_too_many",
+    Self::PartUnasked(_) => "part_unasked",
+    Self::PartOverWindow => "part_over_window",
+    Self::PartContent(_) => "part_content",
+    Self::ProveUnasked => "prove_unasked",
+    Self::GetOverWindow => "get_over_window",
 });

@@ -17,19 +17,21 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use gridbeat_base::{DeviceId, Incarnation, Install, Lane, Monotonic, Scope, WallTime};
+use gridbeat_base::{BlobHash, DeviceId, Incarnation, Install, Lane, Monotonic, Scope, WallTime};
 
 use crate::device_session::check_size;
 use crate::limits::{
     FEED_ENTRIES_MAX, FEED_WEIGHT_MAX, FEED_WINDOW_BYTES, GREETING_TIMEOUT, SNAPSHOT_DOCUMENTS_MAX,
 };
+use crate::relay_blobs::RelayBlobs;
 use crate::relay_pushes::RelayPushes;
 use crate::relay_scope::RelayScope;
 use crate::{
-    Ack, Applied, BatchProof, BatchStatement, Close, CloseReason, Compare, Compared,
-    DeviceMisbehaved, Feed, Frame, FrameKind, Grant, Hello, Noted, Notice, PackForm, PublicKey,
-    Push, PushDocument, Reconcile, RemovalHash, RemovalProof, Removed, ScopeGreeting, SessionError,
-    Snapshot, Taken, VERSION_OF_LEAVING, VERSION_OF_SNAPSHOTS, Versions, Welcome,
+    Ack, Applied, BatchProof, BatchStatement, BlobNonce, Close, CloseReason, Compare, Compared,
+    DeviceMisbehaved, Feed, Frame, FrameKind, Get, Grant, Hello, Kept, Noted, Notice, Offer,
+    OfferAnswer, Offered, PackForm, Part, Possession, Prove, PublicKey, Push, PushDocument, Reason,
+    Reconcile, RemovalHash, RemovalProof, Removed, ScopeGreeting, SessionError, Snapshot, Taken,
+    VERSION_OF_BLOBS, VERSION_OF_LEAVING, VERSION_OF_SNAPSHOTS, Versions, Welcome, Withheld,
 };
 
 /// What a relay's session takes in.
@@ -90,6 +92,28 @@ pub enum RelayOutput {
     Compare(Compare),
     /// What the device has removed. Answer by [`RelaySession::noted`], after its commit.
     Removed(Box<RemovalProof>),
+    /// The device has a blob. Answer by [`RelaySession::offered`].
+    Offered(Offer),
+    /// A chunk of a blob that is wanted, verified. Answer by [`RelaySession::kept`], after its commit.
+    Part {
+        /// The offer it belongs to.
+        offer: Offer,
+        /// The chunk.
+        chunk: u32,
+        /// Its bytes.
+        bytes: Vec<u8>,
+    },
+    /// What is to prove that the device holds a blob. Answer by [`RelaySession::offered`].
+    Proved {
+        /// The offer it belongs to.
+        offer: Offer,
+        /// The nonce that was given out for it.
+        nonce: BlobNonce,
+        /// The proof.
+        proof: Possession,
+    },
+    /// Chunks of a blob are asked for. Answer by [`RelaySession::give`] or [`RelaySession::withhold`].
+    Get(Get),
     /// The session is over. Always the last output.
     Closed(CloseReason),
 }
@@ -124,6 +148,7 @@ pub struct RelaySession {
     scopes: BTreeMap<Scope, RelayScope>,
     /// The statement of removal that waits for our answer.
     removal: Option<RemovalHash>,
+    blobs: RelayBlobs,
     outputs: VecDeque<RelayOutput>,
 }
 
@@ -140,6 +165,7 @@ impl RelaySession {
             pushes: RelayPushes::default(),
             scopes: BTreeMap::new(),
             removal: None,
+            blobs: RelayBlobs::default(),
             outputs: VecDeque::new(),
         }
     }
@@ -464,6 +490,109 @@ impl RelaySession {
         Ok(())
     }
 
+    /// Returns whether the session's version speaks of blobs; `false` before the welcome.
+    pub const fn speaks_of_blobs(&self) -> bool {
+        matches!(self.state, State::Live { version, .. } if version >= VERSION_OF_BLOBS)
+    }
+
+    /// Answers an offer, or the proof it led to.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::NotOpen`] if the session has ended meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// If the blob is not on offer, or the answer is none to what came last.
+    pub fn offered(&mut self, hash: BlobHash, answer: OfferAnswer) -> Result<(), SessionError> {
+        self.check_live()?;
+        let is_due = self.blobs.answered(hash, &answer);
+        assert!(is_due, "one answer for each offer and proof that came out");
+        self.send(Lane::Control, Frame::Offered(Offered { hash, answer }));
+        Ok(())
+    }
+
+    /// Returns whether a blob is whole once the chunk is kept that is being kept.
+    pub fn is_last_chunk(&self, hash: &BlobHash) -> bool {
+        self.blobs.is_last(hash)
+    }
+
+    /// Says that a chunk is kept, after its commit; and that the blob is whole, with its last.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::NotOpen`] if the session has ended meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// If no such chunk waits for it.
+    pub fn kept(
+        &mut self,
+        hash: BlobHash,
+        chunk: u32,
+        is_complete: bool,
+    ) -> Result<(), SessionError> {
+        self.check_live()?;
+        let is_due = self.blobs.kept(hash, is_complete);
+        assert!(is_due, "one answer for each chunk that came out");
+        let kept = Kept {
+            hash,
+            chunk,
+            is_complete,
+        };
+        self.send(Lane::Control, Frame::Kept(kept));
+        Ok(())
+    }
+
+    /// Gives the chunks that were asked for of a blob: their slices, from the first one on.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::NotOpen`] if the session has ended meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// If they were not asked for.
+    pub fn give(
+        &mut self,
+        lane: Lane,
+        hash: BlobHash,
+        size_bytes: u64,
+        slices: Vec<Vec<u8>>,
+    ) -> Result<(), SessionError> {
+        self.check_live()?;
+        let get = self.blobs.given(hash);
+        let get = get.expect("one answer for each blob that was asked for");
+        assert!(slices.len() <= get.count as usize, "no more than was asked");
+        for (chunk, slice) in (get.first..).zip(slices) {
+            let part = Part {
+                hash,
+                size_bytes,
+                chunk,
+                slice,
+            };
+            self.send(lane, Frame::Part(part));
+        }
+        Ok(())
+    }
+
+    /// Does not give what was asked for of a blob.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::NotOpen`] if the session has ended meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// If it was not asked for.
+    pub fn withhold(&mut self, hash: BlobHash, reason: Reason) -> Result<(), SessionError> {
+        self.check_live()?;
+        let get = self.blobs.given(hash);
+        assert!(get.is_some(), "one answer for each blob that was asked for");
+        self.send(Lane::Control, Frame::Withheld(Withheld { hash, reason }));
+        Ok(())
+    }
+
     /// Ends the session, in words.
     pub fn close(&mut self, close: Close) {
         if !matches!(self.state, State::Ended) {
@@ -521,7 +650,10 @@ impl RelaySession {
                 | Frame::Compared(_)
                 | Frame::Notice(_)
                 | Frame::Noted(_)
-                | Frame::Snapshot(_),
+                | Frame::Snapshot(_)
+                | Frame::Offered(_)
+                | Frame::Kept(_)
+                | Frame::Withheld(_),
             ) => Err(DeviceMisbehaved::NotForRelay(kind).into()),
             (_, Frame::Push(push)) => {
                 // PROTOCOL 3.3: a push may overtake the greeting, on another stream; it waits.
@@ -539,6 +671,10 @@ impl RelaySession {
                 | Frame::Compare(_)
                 | Frame::Removed(_)
                 | Frame::Taken(_)
+                | Frame::Offer(_)
+                | Frame::Prove(_)
+                | Frame::Get(_)
+                | Frame::Part(_)
                 | Frame::Close(_),
             ) => {
                 // PROTOCOL 3.1: the device's greeting comes first on the control stream.
@@ -550,7 +686,11 @@ impl RelaySession {
                 | Frame::Reconcile(_)
                 | Frame::Compare(_)
                 | Frame::Removed(_)
-                | Frame::Taken(_),
+                | Frame::Taken(_)
+                | Frame::Offer(_)
+                | Frame::Prove(_)
+                | Frame::Get(_)
+                | Frame::Part(_),
             ) => Err(DeviceMisbehaved::TooEarly(kind).into()),
             (State::Greeted { .. } | State::Live { .. }, Frame::Close(close)) => {
                 self.end(CloseReason::Peer(close));
@@ -561,7 +701,48 @@ impl RelaySession {
             (State::Live { .. }, Frame::Compare(compare)) => self.handle_compare(compare),
             (State::Live { .. }, Frame::Removed(removed)) => self.handle_removed(removed),
             (State::Live { .. }, Frame::Taken(taken)) => self.handle_taken(taken),
+            (
+                State::Live { .. },
+                Frame::Offer(_) | Frame::Prove(_) | Frame::Get(_) | Frame::Part(_),
+            ) if !self.speaks_of_blobs() => Err(DeviceMisbehaved::LaterVersion(kind).into()),
+            (State::Live { .. }, Frame::Offer(offer)) => self.handle_offer(offer),
+            (State::Live { .. }, Frame::Prove(prove)) => self.handle_prove(prove),
+            (State::Live { .. }, Frame::Get(get)) => self.handle_get(get),
+            (State::Live { .. }, Frame::Part(part)) => self.handle_part(part),
         }
+    }
+
+    fn handle_offer(&mut self, offer: Offer) -> Result<(), SessionError> {
+        self.blobs.offer(offer)?;
+        self.outputs.push_back(RelayOutput::Offered(offer));
+        Ok(())
+    }
+
+    fn handle_prove(&mut self, prove: Prove) -> Result<(), SessionError> {
+        let (offer, nonce) = self.blobs.proved(&prove)?;
+        let proof = prove.proof;
+        self.outputs.push_back(RelayOutput::Proved {
+            offer,
+            nonce,
+            proof,
+        });
+        Ok(())
+    }
+
+    fn handle_get(&mut self, get: Get) -> Result<(), SessionError> {
+        self.blobs.get(get)?;
+        self.outputs.push_back(RelayOutput::Get(get));
+        Ok(())
+    }
+
+    fn handle_part(&mut self, part: Part) -> Result<(), SessionError> {
+        let came = self.blobs.part(&part)?;
+        self.outputs.push_back(RelayOutput::Part {
+            offer: came.offer,
+            chunk: came.chunk,
+            bytes: came.bytes,
+        });
+        Ok(())
     }
 
     fn handle_hello(&mut self, hello: Hello) -> Result<(), SessionError> {

@@ -27,6 +27,10 @@ RECONCILE_BYTES_MAX = 32768
 COMPARE_DOCUMENTS_MAX = 200
 COMPARE_CHANGES_MAX = 6000
 REMOVAL_BYTES_MAX = 512
+BLOB_BYTES_MAX = 33554432
+SLICE_BYTES_MAX = 17088
+
+CHUNKS_MAX, RUNS_MAX = 2048, 2049  # 4.18
 
 WINDOW_BYTES_MAX = 4 << 20  # 5.1
 READ, VERBS = 0b1, 0b111_1111  # 3.4
@@ -58,6 +62,30 @@ reason = record(
     en=text(REASON_TEXT_BYTES_MAX),
     zh=text(REASON_TEXT_BYTES_MAX),
 )
+
+
+chunk_of = uint(2**32 - 1)
+
+
+def chunks_kept(reader):
+    """Runs of chunks that are kept and that are not, in turn (4.18): whether each is."""
+    lengths = array(uint(), RUNS_MAX)(reader)
+    if sum(lengths) > CHUNKS_MAX:
+        raise Unreadable("more chunks than the largest blob has")
+    return runs(lengths, True)
+
+
+def runs(lengths, first):
+    """Spells runs out whose value is `first`, then the other one, and so on in turn."""
+    return [first ^ (index % 2 == 1) for index, length in enumerate(lengths) for _ in range(length)]
+
+
+OFFER_ANSWERS = {
+    0: ("wanted", {"kept": chunks_kept}),
+    1: ("complete", {}),
+    2: ("prove", {"nonce": fixed(32)}),
+    3: ("refused", {"reason": reason}),
+}
 
 
 def standing(reader):
@@ -314,6 +342,13 @@ FRAMES = {
         "documents": pack,
     }),
     14: ("taken", {"scope": scope, "number": uint()}),
+    15: ("offer", {"document": identity, "blob": hash_of_32, "size": uint()}),
+    16: ("offered", {"blob": hash_of_32, "answer": choice("answer", OFFER_ANSWERS)}),
+    17: ("prove", {"blob": hash_of_32, "proof": fixed(32)}),
+    18: ("kept", {"blob": hash_of_32, "chunk": chunk_of, "complete": boolean}),
+    19: ("get", {"document": identity, "blob": hash_of_32, "first": chunk_of, "count": uint(2**32 - 1)}),
+    20: ("part", {"blob": hash_of_32, "size": uint(), "chunk": chunk_of, "slice": blob(SLICE_BYTES_MAX)}),
+    21: ("withheld", {"blob": hash_of_32, "reason": reason}),
 }
 frame_shape = choice("frame", FRAMES)
 
@@ -339,9 +374,7 @@ def spell_out_ack(frame):
         raise Unreadable("an ack of more documents than a push has")
     if sum(run["count"] for run in frame["verdicts"]) > PUSH_CHANGES_MAX:
         raise Unreadable("an ack of more changes than a push has")
-    frame["attached"] = [
-        index % 2 == 1 for index, length in enumerate(frame["attached"]) for _ in range(length)
-    ]
+    frame["attached"] = runs(frame["attached"], False)
     frame["verdicts"] = [run for run in frame["verdicts"] for _ in range(run.pop("count"))]
 
 

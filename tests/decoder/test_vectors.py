@@ -13,7 +13,7 @@ import unittest
 
 import zstandard
 
-from . import chunks, enrolment, frames, meaning, negentropy, signed, vectors
+from . import blake3, chunks, enrolment, frames, meaning, negentropy, signed, vectors
 from .cbor import Reader, Unreadable, encode
 
 AUTOMERGE = bytes.fromhex("856f4a83")  # what a chunk of Automerge's begins with
@@ -68,6 +68,9 @@ class TheSet(unittest.TestCase):
         self.assertEqual(entries, {name for name, _ in frames.ENTRIES.values()})
         verdicts = {verdict["verdict"] for it in said for verdict in it.get("verdicts", [])}
         self.assertEqual(verdicts, {"accepted"} | {name for name, _ in frames.VERDICTS.values()})
+
+        answers = {it["answer"]["answer"] for it in said if it.get("frame") == "offered"}
+        self.assertEqual(answers, {name for name, _ in frames.OFFER_ANSWERS.values()})
 
     def test_has_no_fate_of_a_vector_that_is_not_there(self):
         self.assertEqual(set(vectors.fates()), {path.name for path in vectors.paths() if vectors.has_fate(path)})
@@ -146,6 +149,40 @@ class Reconciliation(unittest.TestCase):
                 negentropy.ranges(bytes.fromhex(wrong))
 
 
+class Blobs(unittest.TestCase):
+    def test_the_hash_is_the_published_one(self):
+        # https://github.com/BLAKE3-team/BLAKE3/blob/master/test_vectors/test_vectors.json
+        key = b"whats the Elvish word for friend"
+        for length, plain, with_key in (
+            (0, "af1349b9f5f9a1a6", "92b2b75604ed3c76"),
+            (1025, "d00278ae47eb27b3", "357dc55de0c7e382"),
+            (31744, "62b6960e1a44bcc1", "efa53b389ab67c59"),
+        ):
+            data = bytes(at % 251 for at in range(length))
+            self.assertEqual(blake3.subtree(data).hex()[:16], plain)
+            self.assertEqual(blake3.keyed(key, data).hex()[:16], with_key)
+
+    def test_a_slice_proves_its_chunk_and_no_other(self):
+        for name in ("part.v4", "part-of-many.v4"):
+            part = frames.decode(vector(name))
+            place = part["blob"], part["size"], part["chunk"]
+            bytes_of_last = (part["size"] - 1) % blake3.GROUP_BYTES + 1
+            self.assertEqual(len(blake3.verified(*place, part["slice"])), bytes_of_last)
+            for at in range(0, len(part["slice"]), 7):
+                wrong = part["slice"][:at] + bytes([part["slice"][at] ^ 1]) + part["slice"][at + 1 :]
+                self.assertIsNone(blake3.verified(*place, wrong))
+            self.assertIsNone(blake3.verified(*place, part["slice"] + b"\0"))
+            self.assertIsNone(blake3.verified(part["blob"], part["size"], part["chunk"] + 1, part["slice"]))
+            self.assertIsNone(blake3.verified(bytes(32), part["size"], part["chunk"], part["slice"]))
+
+    def test_possession_is_proven_by_a_hash_under_the_nonce(self):
+        nonce = frames.decode(vector("offered-prove.v4"))["answer"]["nonce"]
+        photo = frames.decode(vector("part.v4"))
+        proof = frames.decode(vector("prove.v4"))
+        self.assertEqual(proof["blob"], photo["blob"])
+        self.assertEqual(proof["proof"], blake3.keyed(nonce, photo["slice"]))
+
+
 class Packs(unittest.TestCase):
     body = encode([[bytes(16)], [], [], [[2, 0]] * 100])
 
@@ -203,7 +240,8 @@ class Refusals(unittest.TestCase):
             frames.decode(data)
 
     def test_what_cannot_be_skipped(self):
-        self.refuse(encode([15, "a"]), "frame 15 is unknown")
+        self.refuse(encode([22, "a"]), "frame 22 is unknown")
+        self.refuse(encode([16, bytes(32), [4]]), "answer 4 is unknown")
         self.refuse(encode([4, "a", 1, bytes(16), 1, [4, b""]]), "pack 4 is unknown")
         self.refuse(encode([4, "a", 1, bytes(16), 1, [0, encode([[], [], [], [[4]]])]]), "entry 4 is unknown")
         self.refuse(encode([3, 1, 0, None, [], [[4, 1]]]), "verdict 4 is unknown")
@@ -242,6 +280,11 @@ class Refusals(unittest.TestCase):
         self.refuse(encode([3, 1, 0, None, [0] * 66, [1]]), "66 elements")
         self.refuse(encode([3, 1, 0, None, [1], [0] * 201]), "201 elements")
         self.refuse(encode([3, 1, -(2**63) - 1, None, [1], [1]]), "64 bits")
+        self.refuse(encode([20, bytes(32), 1, 0, bytes(frames.SLICE_BYTES_MAX + 1)]), "17089 bytes")
+        frames.decode(encode([16, bytes(32), [0, [1] * frames.CHUNKS_MAX]]))
+        self.refuse(encode([16, bytes(32), [0, [frames.CHUNKS_MAX, 1]]]), "more chunks")
+        self.refuse(encode([16, bytes(32), [0, [2**64 - 1, 1]]]), "more chunks")
+        self.refuse(encode([16, bytes(32), [0, [0] * (frames.RUNS_MAX + 1)]]), "2050 elements")
         many = [[n.to_bytes(16, "big"), bytes(32 * 1000)] for n in range(7)]
         self.refuse(encode([7, "a", 1, many]), "neither true")
         self.refuse(encode([7, "a", 1, many]).replace(b"a\x01", b"a\xf5", 1), "too many changes")

@@ -101,7 +101,7 @@ fn work(device: &mut Device) {
         device.edit(now(), saved.document, &note).unwrap();
         saved = device.create(now(), "incident", &scope(), &report).unwrap();
     }
-    device.put_blob(PHOTO).unwrap();
+    device.put_blob(now(), PHOTO).unwrap();
 }
 
 /// Returns every file in a folder, with its bytes.

@@ -7,6 +7,7 @@
 //! - `hostile`: what a hostile device or relay sends harms nobody else
 //! - `leaving`: who loses a grant hands over what he saved, keeps nothing else, and signs for it
 //! - `lessons`: what users of other systems suffered does not happen here
+//! - `photos`: what is attached arrives, whatever cuts it off, and nobody else has it
 //! - `privacy`: no name, text or place reaches a log line
 //! - `rights`: each role may do what the table says, and sees nothing beyond its grants
 //! - `pump`: devices and a relay in one process, carried by hand; what the above share
@@ -28,6 +29,8 @@ mod hostile;
 mod leaving;
 #[cfg(test)]
 mod lessons;
+#[cfg(test)]
+mod photos;
 #[cfg(test)]
 mod privacy;
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Devices and a relay in one process: the cores as they ship over real files, their frames carried by
 //! hand. No thread, no socket; time passes when the test says so.
+//!
+//! long because it is all that a test of whole worlds may do, in one place.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -8,18 +10,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use gridbeat_base::{
-    ChangeHash, DeviceId, DocumentId, Install, Monotonic, Now, Position, Random, Scope, Verbs,
-    WallTime,
+    BlobHash, ChangeHash, DeviceId, DocumentId, Install, Monotonic, Now, Position, Random, Scope,
+    Verbs, WallTime,
 };
 use gridbeat_device_core as device;
 use gridbeat_device_core::{Device, Saved, SyncState};
 use gridbeat_domain::{
-    Catalogue, CategoryKind, IncidentIntent, IncidentView, Severity, Step, kinds,
+    Catalogue, CategoryKind, IncidentIntent, IncidentView, PhotoRole, Severity, Step, kinds,
 };
 use gridbeat_relay_core as relay;
 use gridbeat_relay_core::{Relay, SessionId};
-use gridbeat_relay_store::{AuditReport, By, Registry as _, SqliteStore, Store as _, StoreOptions};
-use gridbeat_sync_protocol::{Frame, Signer, decode, encode};
+use gridbeat_relay_store::{
+    AuditReport, BlobsCleared, By, Registry as _, SqliteStore, Store as _, StoreOptions,
+};
+use gridbeat_sync_protocol::{Frame, Signer, VERSION_NEWEST, decode, encode};
 use tempfile::TempDir;
 
 /// When every test begins, by the relay's clock.
@@ -55,6 +59,10 @@ pub(crate) struct World {
     pub(crate) in_snapshots: usize,
     /// Whether devices sign and the relay gives receipts, from the next start of each on.
     pub(crate) has_keys: bool,
+    /// The newest version of the protocol that devices greet with.
+    pub(crate) newest: u16,
+    /// Every part that was carried up: whose blob, which chunk.
+    pub(crate) parts: Vec<(BlobHash, u32)>,
     // Gone while the relay is down.
     store: Option<SqliteStore>,
     random: Random,
@@ -85,6 +93,8 @@ impl World {
             carried: (0, 0),
             in_snapshots: 0,
             has_keys,
+            newest: VERSION_NEWEST,
+            parts: Vec::new(),
             store: Some(store),
             random,
             elapsed: Duration::from_secs(1),
@@ -255,8 +265,13 @@ impl World {
         let mut moved = false;
         while let Some(output) = self.seats[place].device.poll_output() {
             match (output, self.seats[place].session) {
-                (device::Output::Send { frame, .. }, Some(session)) => {
+                (device::Output::Send { mut frame, .. }, Some(session)) => {
                     moved = true;
+                    if let Frame::Hello(hello) = &mut frame {
+                        hello.versions.newest = hello.versions.newest.min(self.newest);
+                    } else if let Frame::Part(part) = &frame {
+                        self.parts.push((part.hash, part.chunk));
+                    }
                     let bytes = encode(&frame);
                     self.carried.0 += bytes.len();
                     self.elapsed += TRAVEL;
@@ -271,6 +286,7 @@ impl World {
                     | device::Output::Close(_)
                     | device::Output::Changed { .. }
                     | device::Output::State(_)
+                    | device::Output::Blobs { .. }
                     | device::Output::Leave(_),
                     _,
                 ) => {}
@@ -369,6 +385,16 @@ impl World {
         self.work();
     }
 
+    /// Clears away at the relay what no record refers to, and what stands still, at once.
+    pub(crate) fn clear_blobs(&mut self) -> BlobsCleared {
+        let at = self.relay_now().wall.plus(TRAVEL);
+        self.store
+            .as_mut()
+            .unwrap()
+            .clear_blobs(at, at, false)
+            .unwrap()
+    }
+
     /// Returns the relay's store.
     pub(crate) fn store(&self) -> &SqliteStore {
         self.store.as_ref().unwrap()
@@ -401,7 +427,8 @@ impl World {
         drop(self.store.take());
         meanwhile(&self.relay_path());
         let path = self.relay_path();
-        let store = open_store(&path, &self.disk, &mut self.random, self.has_keys);
+        let mut store = open_store(&path, &self.disk, &mut self.random, self.has_keys);
+        store.list_references(&kinds()).unwrap();
         self.relay = Relay::new(self.config.clone(), kinds(), store.incarnation());
         self.store = Some(store);
     }
@@ -467,6 +494,31 @@ impl World {
         let intent = serde_json::to_vec(intent).unwrap();
         let device = &mut self.seats[place].device;
         device.edit(now, document, &intent).unwrap();
+    }
+
+    /// Takes a photo and attaches it.
+    pub(crate) fn attach(&mut self, place: usize, document: DocumentId, bytes: &[u8]) -> BlobHash {
+        let now = self.now(place);
+        let hash = self.seats[place].device.put_blob(now, bytes).unwrap();
+        self.refer(place, document, hash);
+        hash
+    }
+
+    /// Attaches a photo by its name alone.
+    pub(crate) fn refer(&mut self, place: usize, document: DocumentId, hash: BlobHash) {
+        let photo = IncidentIntent::AddPhoto {
+            hash,
+            role: PhotoRole::Near,
+            position: None,
+        };
+        self.edit(place, document, &photo);
+    }
+
+    /// Opens a photo of a record, and so wants it; says whether the record refers to it.
+    pub(crate) fn open(&mut self, place: usize, document: DocumentId, hash: BlobHash) -> bool {
+        let now = self.now(place);
+        let device = &mut self.seats[place].device;
+        device.want_blob(now, document, hash).unwrap()
     }
 
     pub(crate) fn note(&mut self, place: usize, document: DocumentId, note: &str) {

@@ -4,6 +4,7 @@
 //! - `random`: the one source of randomness, seeded by the caller
 //! - `time`: wall time for people, monotonic time for waiting, the hybrid logical clock for order
 //! - `lane`: how urgent a piece of data is on the link
+//! - `media`: what a blob's bytes are, by the first ones
 //! - `position`: a point on the ground, in whole ten-millionths of a degree
 //! - `digest`: the sum over documents that tells whether two sides hold the same
 //! - `redacted`: personal values that never reach a log
@@ -16,6 +17,7 @@
 mod digest;
 mod id;
 mod lane;
+mod media;
 mod position;
 mod random;
 mod redacted;
@@ -29,6 +31,7 @@ pub use id::{
     Scope,
 };
 pub use lane::Lane;
+pub use media::{MEDIA_BYTES, Media};
 pub use position::{Position, PositionError};
 pub use random::Random;
 pub use redacted::Redacted;

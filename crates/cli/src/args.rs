@@ -44,6 +44,8 @@ pub(crate) enum Verb {
     Bench(crate::bench::Args),
     /// Look into what a relay refused, and discard what was seen to.
     Quarantine(QuarantineArgs),
+    /// Check the photos and files that devices brought, and clear away what no record refers to.
+    Blob(BlobArgs),
     /// Verify who pushed what, and that nothing was changed since, on a copy of a relay's database.
     Audit(AuditArgs),
     /// Read a city's file of requests: count, account for what cannot be read, save as reports.
@@ -66,6 +68,43 @@ pub(crate) struct RelayPlace {
     /// The relay's configuration.
     #[arg(long, value_name = "FILE", default_value = "relay.toml")]
     pub(crate) config: PathBuf,
+}
+
+/// `gridbeat blob`.
+#[derive(Debug, Args)]
+pub(crate) struct BlobArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: BlobVerb,
+}
+
+/// What to do with the blobs of a relay.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BlobVerb {
+    /// Read every blob and compare it with its name, and look what refers to what. While the relay runs, too.
+    Fsck {
+        /// Where the relay is.
+        #[command(flatten)]
+        place: RelayPlace,
+        /// In which form to answer.
+        #[arg(short, long, value_enum, default_value_t = Form::Text)]
+        output: Form,
+    },
+    /// Clear away what no record refers to, and uploads that stand still. Without --yes it only says what that is.
+    Gc {
+        /// Who, and why.
+        #[command(flatten)]
+        hand: Hand,
+        /// Only what has not moved for so many days: devices that are away go on with theirs.
+        #[arg(long, value_name = "N", default_value_t = 30)]
+        days: u32,
+        /// Do it.
+        #[arg(long)]
+        yes: bool,
+        /// In which form to answer.
+        #[arg(short, long, value_enum, default_value_t = Form::Text)]
+        output: Form,
+    },
 }
 
 /// What to do with a relay.

@@ -9,6 +9,7 @@
 mod args;
 mod audit;
 pub mod bench;
+mod blob;
 mod config;
 mod demo;
 mod device;
@@ -47,6 +48,7 @@ pub fn run() -> ExitCode {
         Verb::Sim(args) => sim::run(&args),
         Verb::Bench(args) => bench::run(args).map(|()| Ending::Good),
         Verb::Quarantine(args) => quarantine::run(args.verb),
+        Verb::Blob(args) => blob::run(args.verb),
         Verb::Audit(args) => audit::run(&args),
         Verb::Import(args) => import::run(&args),
         Verb::Version(args) => version::run(args),

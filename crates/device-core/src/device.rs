@@ -4,6 +4,7 @@
 //! Only when it is committed is it reported as saved. Not here: reading (`read`), the link (`link`).
 
 use std::collections::VecDeque;
+use std::io::Read;
 use std::path::Path;
 
 use gridbeat_base::{
@@ -11,11 +12,13 @@ use gridbeat_base::{
     Verbs,
 };
 use gridbeat_document::{Actor, Change, Kinds, Stamp, gate};
+use gridbeat_sync_protocol::limits::BLOB_BYTES_MAX;
 use gridbeat_sync_protocol::{Grant, Signer};
 use rusqlite::Connection;
 
 use crate::book::Book;
 use crate::link::Link;
+use crate::store::blobs::PutFault;
 use crate::store::documents::{self, Loaded, Touched};
 use crate::store::log::Intent;
 use crate::store::outbox::{self, Waiting};
@@ -89,6 +92,12 @@ impl Device {
         if meta.device.is_none() || was_restored {
             store.write(|tx| meta::put_owner(tx, device, install))?;
         }
+        store.write(|tx| {
+            if meta::take_references_due(tx)? {
+                documents::list_references(tx, &kinds)?;
+            }
+            blobs::drop_never_used(tx, now.wall)
+        })?;
         let mut book = Book::load(store.reader())?;
         if was_restored {
             // The original goes on stamping from the same last stamp.
@@ -211,16 +220,62 @@ impl Device {
         Ok(saved)
     }
 
-    /// Keeps a blob (a photo, a track segment) and returns its hash.
+    /// Keeps a blob (a photo, a track) and returns its hash. It is sent once a document refers to it that the relay
+    /// has; one that nothing ever refers to goes after a week.
+    ///
+    /// # Errors
+    ///
+    /// [`SaveError::BlobSize`], [`SaveError::DiskFull`] or [`SaveError::Storage`].
+    pub fn put_blob(&mut self, now: Now, bytes: &[u8]) -> Result<BlobHash, SaveError> {
+        self.put_blob_from(now, bytes)
+    }
+
+    /// Keeps all that a reader gives as a blob, as [`Self::put_blob`] does: in one transaction, and never more of it
+    /// in memory than a chunk.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::put_blob`], and [`SaveError::BlobUnreadable`]; nothing is kept then.
+    pub fn put_blob_from(&mut self, now: Now, bytes: impl Read) -> Result<BlobHash, SaveError> {
+        let max = BLOB_BYTES_MAX;
+        let hash = self.store.write(|tx| {
+            blobs::insert(tx, bytes, max, now.wall)?.map_err(|fault| match fault {
+                PutFault::Size(size_bytes) => SaveError::BlobSize { size_bytes, max },
+                PutFault::Unreadable(source) => SaveError::BlobUnreadable(source),
+            })
+        })?;
+        // Documents may have referred to it before it was here.
+        self.send_waiting(now);
+        Ok(hash)
+    }
+
+    /// Asks for a blob that a document here refers to: it is fetched as soon as a relay gives it, however many
+    /// sessions that takes. Says whether the document refers to it.
     ///
     /// # Errors
     ///
     /// [`SaveError::DiskFull`] or [`SaveError::Storage`].
-    pub fn put_blob(&mut self, bytes: &[u8]) -> Result<BlobHash, SaveError> {
-        let hash = BlobHash::from_bytes(*blake3::hash(bytes).as_bytes());
-        self.store
-            .write(|tx| Ok::<_, SaveError>(blobs::insert(tx, hash, bytes)?))?;
-        Ok(hash)
+    pub fn want_blob(
+        &mut self,
+        now: Now,
+        document: DocumentId,
+        hash: BlobHash,
+    ) -> Result<bool, SaveError> {
+        let is_referred_to = self
+            .store
+            .write(|tx| Ok::<_, SaveError>(blobs::want(tx, document, hash)?))?;
+        self.send_waiting(now);
+        Ok(is_referred_to)
+    }
+
+    /// Drops a blob to which no document refers any more; says whether there was one. The only way in which one goes that
+    /// was put here and that the relay never had.
+    ///
+    /// # Errors
+    ///
+    /// [`SaveError::Storage`].
+    pub fn drop_blob(&mut self, hash: BlobHash) -> Result<bool, SaveError> {
+        self.store.write(|tx| Ok(blobs::drop_unused(tx, hash)?))
     }
 
     /// Returns what was found when the file was opened.

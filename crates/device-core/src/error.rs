@@ -223,6 +223,17 @@ pub enum SaveError {
     /// The document did not take the edit.
     #[error("document did not take the edit")]
     Edit(#[source] EditError),
+    /// A blob is empty, or larger than one may be.
+    #[error("a blob has 1 to {max} bytes, not {size_bytes}")]
+    BlobSize {
+        /// How many bytes there are, as far as they were read.
+        size_bytes: u64,
+        /// The most there may be.
+        max: u64,
+    },
+    /// A blob's bytes could not be read where they come from.
+    #[error("the bytes of a blob cannot be read")]
+    BlobUnreadable(#[source] io::Error),
     /// The disk is full: what was saved before is safe, this was not saved.
     #[error("disk is full")]
     DiskFull,
@@ -240,7 +251,9 @@ impl SaveError {
             | Self::DocumentExists { .. }
             | Self::UnknownScope { .. }
             | Self::NotRefused { .. }
-            | Self::NotGranted(_) => Remedy::FixInput,
+            | Self::NotGranted(_)
+            | Self::BlobSize { .. }
+            | Self::BlobUnreadable(_) => Remedy::FixInput,
             Self::Intent(source) => source.remedy(),
             Self::Edit(source) => source.remedy(),
             Self::DiskFull => Remedy::FreeSpace,

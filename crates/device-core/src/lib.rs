@@ -36,5 +36,8 @@ pub use link::{Leave, Output};
 pub use query::{
     Delivery, HistoryEntry, Near, Order, QUERY_LIMIT, Query, Record, RefusedIntent, Settled,
 };
-pub use state::{Counters, KeptState, Opening, OutboxState, ScopeState, SyncProblem, SyncState};
+pub use state::{
+    Attachment, BlobState, BlobsWaiting, Counters, KeptState, Opening, OutboxState, ScopeState,
+    SyncProblem, SyncState,
+};
 pub use store::{can_encrypt, encrypt, is_encrypted, wipe};

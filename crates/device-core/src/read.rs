@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 
 use gridbeat_base::{BlobHash, ChangeHash, DocumentId, Position, Scope, WallTime};
 use gridbeat_document::View;
+use gridbeat_sync_protocol::chunk_count;
 use rusqlite::types::ToSql;
 use rusqlite::{Connection, Row, named_params};
 
+use crate::store::blobs::{BlobRow, Delivery as BlobDelivery};
 use crate::store::{blobs, documents, kept, log, outbox, scopes, sql};
 use crate::{
-    Delivery, Device, HistoryEntry, KeptState, Near, Order, OutboxState, Query, ReadError, Record,
-    ScopeState, StorageError, near, text,
+    Attachment, BlobState, BlobsWaiting, Delivery, Device, HistoryEntry, KeptState, Near, Order,
+    OutboxState, Query, ReadError, Record, ScopeState, StorageError, near, text,
 };
 
 /// The first distance looked at around a place: a few streets.
@@ -184,13 +186,68 @@ impl Device {
         Ok(KeptState { changes, bytes })
     }
 
-    /// Returns a blob that was put here; `None` if there is none of this hash.
+    /// Returns a blob that is here as a whole; `None` if there is none of this hash.
     ///
     /// # Errors
     ///
     /// [`ReadError::Storage`].
     pub fn get_blob(&self, hash: BlobHash) -> Result<Option<Vec<u8>>, ReadError> {
         Ok(blobs::find(self.store.reader(), hash)?)
+    }
+
+    /// Lists the blobs that a document refers to, in order of their hashes, and how far each is: `3 of 3 received` is
+    /// what the relay said.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Storage`].
+    pub fn attachments(&self, document: DocumentId) -> Result<Vec<Attachment>, ReadError> {
+        let db = self.store.reader();
+        let rows = blobs::of_document(db, document)?;
+        let attachment = |(row, delivery, is_wanted): (BlobRow, BlobDelivery, bool)| {
+            let of = row.size_bytes.map_or(0, chunk_count);
+            let kept = row.kept().len();
+            let state = match delivery {
+                BlobDelivery::Received => BlobState::Received {
+                    is_here: row.is_whole,
+                },
+                BlobDelivery::Refused => BlobState::Refused,
+                BlobDelivery::ToSend if kept > 0 => BlobState::Sending { kept, of },
+                BlobDelivery::ToSend => BlobState::Here,
+                BlobDelivery::Idle if is_wanted => BlobState::Fetching {
+                    held: blobs::held(db, row.id, of)?.len(),
+                    of: row.size_bytes.map(chunk_count),
+                },
+                BlobDelivery::Idle => BlobState::Elsewhere,
+            };
+            Ok(Attachment {
+                hash: row.hash,
+                size_bytes: row.size_bytes,
+                media: blobs::media(db, row.id)?,
+                state,
+            })
+        };
+        rows.into_iter().map(attachment).collect()
+    }
+
+    /// Says how many attachments wait for the relay, and how many bytes of them.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Storage`].
+    pub fn blobs_waiting(&self) -> Result<BlobsWaiting, ReadError> {
+        let (blobs, bytes) = blobs::waiting(self.store.reader())?;
+        Ok(BlobsWaiting { blobs, bytes })
+    }
+
+    /// Lists the blobs that were put here, that no document refers to any more, and that the relay never had, each with
+    /// its size: of what was refused, or of a scope that was left. They stay until [`Self::drop_blob`].
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Storage`].
+    pub fn blobs_left(&self) -> Result<Vec<(BlobHash, u64)>, ReadError> {
+        Ok(blobs::left(self.store.reader())?)
     }
 
     /// Returns every document with its heads, own unsent changes included, in order of id.

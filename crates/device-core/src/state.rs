@@ -1,6 +1,6 @@
 //! What a device says about itself: its link, its scopes, its outbox.
 
-use gridbeat_base::{Digest, Remedy, Scope, Verbs, WallTime};
+use gridbeat_base::{BlobHash, Digest, Media, Remedy, Scope, Verbs, WallTime};
 use gridbeat_sync_protocol::{Grant, Reason};
 
 /// Where synchronisation stands, exactly, for a person to read.
@@ -110,6 +110,58 @@ pub struct KeptState {
     /// How many changes.
     pub changes: u64,
     /// Their bytes.
+    pub bytes: u64,
+}
+
+/// A blob that a document refers to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Attachment {
+    /// The blob.
+    pub hash: BlobHash,
+    /// How many bytes it has; `None` until that is known here.
+    pub size_bytes: Option<u64>,
+    /// What it is, by its first bytes; `None` until these are here.
+    pub media: Option<Media>,
+    /// How far it is.
+    pub state: BlobState,
+}
+
+/// How far a blob is on its way, for one document.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum BlobState {
+    /// It is not here, and nobody here wants it.
+    Elsewhere,
+    /// It is wanted and comes.
+    Fetching {
+        /// How many chunks are here.
+        held: u32,
+        /// Of how many, once that is known.
+        of: Option<u32>,
+    },
+    /// It is here, and the relay has nothing of it.
+    Here,
+    /// It is here, and the relay has a part of it, by its own word.
+    Sending {
+        /// How many chunks the relay has.
+        kept: u32,
+        /// Of how many.
+        of: u32,
+    },
+    /// The relay has all of it, by its own word.
+    Received {
+        /// Whether it is here, too.
+        is_here: bool,
+    },
+    /// It is here, and the relay never takes it for this document, which has left.
+    Refused,
+}
+
+/// What is to go to the relay of the blobs here.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct BlobsWaiting {
+    /// How many attachments; a blob counts for each document that refers to it.
+    pub blobs: u64,
+    /// Their bytes that the relay has not called durable.
     pub bytes: u64,
 }
 

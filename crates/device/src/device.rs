@@ -6,6 +6,7 @@
 //!
 //! long because it is all that an app holds, each call with its errors.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -14,8 +15,9 @@ use std::time::{Duration, Instant};
 use gridbeat_base::{BlobHash, ChangeHash, DeviceId, DocumentId, Scope};
 use gridbeat_device_core as core;
 use gridbeat_device_core::{
-    Counters, HistoryEntry, KeptState, Leave, Opening, OutboxState, Query, ReadError, Record,
-    RefusedIntent, SaveError, Saved, ScopeState, StorageError, SyncState, WipeError,
+    Attachment, BlobsWaiting, Counters, HistoryEntry, KeptState, Leave, Opening, OutboxState,
+    Query, ReadError, Record, RefusedIntent, SaveError, Saved, ScopeState, StorageError, SyncState,
+    WipeError,
 };
 use gridbeat_document::{Kinds, View};
 use gridbeat_link::{Clock, device_tls, random_from_system};
@@ -329,22 +331,100 @@ impl Device {
         self.call(|owner| owner.core.outbox()).await
     }
 
-    /// Keeps a blob (a photo, a track segment) and returns its hash.
+    /// Keeps a blob (a photo, a track segment) and returns its hash. It is sent once a document refers to it that the
+    /// relay has.
     ///
     /// # Errors
     ///
     /// [`SaveError`].
     pub async fn put_blob(&self, bytes: Vec<u8>) -> Result<BlobHash, CallError<SaveError>> {
-        self.call(move |owner| owner.core.put_blob(&bytes)).await
+        self.call(move |owner| {
+            let now = owner.now();
+            owner.core.put_blob(now, &bytes)
+        })
+        .await
     }
 
-    /// Returns a blob that was put here; `None` if there is none of this hash.
+    /// Keeps the bytes of a file as a blob, as [`Self::put_blob`] does, without ever having them in memory.
+    ///
+    /// # Errors
+    ///
+    /// [`SaveError`]: nothing of it is kept.
+    pub async fn put_blob_file(&self, file: PathBuf) -> Result<BlobHash, CallError<SaveError>> {
+        self.call(move |owner| {
+            let now = owner.now();
+            let bytes = File::open(file).map_err(SaveError::BlobUnreadable)?;
+            owner.core.put_blob_from(now, bytes)
+        })
+        .await
+    }
+
+    /// Returns a blob that is here as a whole; `None` if there is none of this hash.
     ///
     /// # Errors
     ///
     /// [`ReadError`].
     pub async fn get_blob(&self, hash: BlobHash) -> Result<Option<Vec<u8>>, CallError<ReadError>> {
         self.call(move |owner| owner.core.get_blob(hash)).await
+    }
+
+    /// Asks for a blob that a document here refers to: it is fetched as soon as the relay gives it. Says whether the
+    /// document refers to it.
+    ///
+    /// # Errors
+    ///
+    /// [`SaveError`].
+    pub async fn want_blob(
+        &self,
+        document: DocumentId,
+        hash: BlobHash,
+    ) -> Result<bool, CallError<SaveError>> {
+        self.call(move |owner| {
+            let now = owner.now();
+            owner.core.want_blob(now, document, hash)
+        })
+        .await
+    }
+
+    /// Lists the blobs that a document refers to and how far each is, in order of their hashes.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub async fn attachments(
+        &self,
+        document: DocumentId,
+    ) -> Result<Vec<Attachment>, CallError<ReadError>> {
+        self.call(move |owner| owner.core.attachments(document))
+            .await
+    }
+
+    /// Says how many attachments wait for the relay, and how many bytes of them.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub async fn blobs_waiting(&self) -> Result<BlobsWaiting, CallError<ReadError>> {
+        self.call(|owner| owner.core.blobs_waiting()).await
+    }
+
+    /// Lists the blobs that were put here, that no document refers to any more, and that the relay never had, each with
+    /// its size. They stay until [`Self::drop_blob`].
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub async fn blobs_left(&self) -> Result<Vec<(BlobHash, u64)>, CallError<ReadError>> {
+        self.call(|owner| owner.core.blobs_left()).await
+    }
+
+    /// Drops a blob to which no document refers; says whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// [`SaveError`].
+    pub async fn drop_blob(&self, hash: BlobHash) -> Result<bool, CallError<SaveError>> {
+        self.call(move |owner| owner.core.drop_blob(hash)).await
     }
 
     /// Returns every document with its heads, own unsent changes included, in order of id: two devices
@@ -409,6 +489,11 @@ impl Device {
     /// misses the oldest and is told so; most apps want [`Self::watch`].
     pub fn changes(&self) -> broadcast::Receiver<Vec<DocumentId>> {
         self.inner.shared.documents_changed.subscribe()
+    }
+
+    /// Listens to blobs that are further on their way, from here on: the documents that refer to them.
+    pub fn blob_changes(&self) -> broadcast::Receiver<Vec<DocumentId>> {
+        self.inner.shared.blobs_changed.subscribe()
     }
 
     /// Listens to which scopes are left, from here on: the relay's notice, and when their records are gone.

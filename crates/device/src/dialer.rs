@@ -26,7 +26,7 @@ use crate::lease::Due;
 use crate::owner::{Input, Order};
 use crate::pulse::{Beat, Counted, Pulse};
 use crate::renew::{Renewal, Renewed};
-use crate::shared::{Shared, expects, waiting};
+use crate::shared::{CoreState, Shared, expects, waiting};
 use crate::{Handshake, LinkNews, LinkPolicy};
 
 /// How long a dial waits for the relay's first answer. Its packets go out at once, after 0.45 s and
@@ -59,7 +59,7 @@ pub(crate) struct Dialer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) inputs: mpsc::Sender<Input>,
     pub(crate) orders: mpsc::UnboundedReceiver<Order>,
-    pub(crate) state: watch::Receiver<gridbeat_device_core::SyncState>,
+    pub(crate) core: watch::Receiver<CoreState>,
     backoff: Backoff,
     port: Option<Port>,
     is_wanted: bool,
@@ -140,7 +140,7 @@ impl Dialer {
             bundle,
             tls,
             clock,
-            state: shared.core_state.subscribe(),
+            core: shared.core.subscribe(),
             shared,
             inputs,
             orders,
@@ -194,7 +194,7 @@ impl Dialer {
                     std::future::pending().await
                 }
             };
-            let had = waiting(&self.state.borrow_and_update());
+            let had = waiting(&self.core.borrow_and_update().sync);
             tokio::select! {
                 order = self.orders.recv() => match order {
                     None | Some(Order::Stop) => return false,
@@ -212,12 +212,12 @@ impl Dialer {
                     }
                     Some(Order::Greeted | Order::Ended { .. }) => {}
                 },
-                changed = self.state.changed() => {
+                changed = self.core.changed() => {
                     if changed.is_err() {
                         return false;
                     }
                     // Somebody has saved something: no reason to wait as if nobody had.
-                    if had == 0 && waiting(&self.state.borrow()) > 0 && self.backoff.is_free() {
+                    if had == 0 && waiting(&self.core.borrow().sync) > 0 && self.backoff.is_free() {
                         due = now;
                     }
                 }
@@ -235,7 +235,7 @@ impl Dialer {
 
     fn pause_after(&mut self, end: &End, stay_away: Option<Duration>) -> Monotonic {
         self.shared.tell(LinkNews::Down { end: end.clone() });
-        let something_waits = waiting(&self.state.borrow()) > 0;
+        let something_waits = waiting(&self.core.borrow().sync) > 0;
         let pause = match (end, stay_away) {
             (_, Some(asked)) => self.backoff.turned_away(asked),
             (End::Words(close), None) if close.retry_after_s > 0 => self
@@ -374,7 +374,7 @@ impl Dialer {
         loop {
             let now = self.clock.monotonic();
             held.pulse
-                .set_waiting(now, expects(&self.state.borrow_and_update()));
+                .set_waiting(now, expects(&self.core.borrow_and_update()));
             self.look(&mut held, now);
             if held.is_greeted {
                 self.renewal.look(&self.bundle, self.clock.now());
@@ -543,7 +543,7 @@ impl Dialer {
                 Woken::Rival(dialled.unwrap_or(Err(End::Silent)))
             }
             renewed = self.renewal.over() => Woken::Renewed(renewed),
-            _ = self.state.changed() => Woken::Look,
+            _ = self.core.changed() => Woken::Look,
             () = tokio::time::sleep(due.since(now)) => Woken::Look,
         }
     }

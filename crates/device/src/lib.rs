@@ -44,10 +44,10 @@ pub use watch::Watch;
 
 #[doc(no_inline)]
 pub use gridbeat_device_core::{
-    BeforeCommit, Counters, DATABASE_KEY_BYTES, DatabaseKey, Delivery, HistoryEntry, KeptState,
-    Leave, Near, Opening, Order, OutboxState, QUERY_LIMIT, Query, ReadError, Record, RefusedIntent,
-    SaveError, Saved, ScopeState, Settled, StorageError, SyncProblem, SyncState, WipeError,
-    can_encrypt, encrypt, is_encrypted, wipe,
+    Attachment, BeforeCommit, BlobState, BlobsWaiting, Counters, DATABASE_KEY_BYTES, DatabaseKey,
+    Delivery, HistoryEntry, KeptState, Leave, Near, Opening, Order, OutboxState, QUERY_LIMIT,
+    Query, ReadError, Record, RefusedIntent, SaveError, Saved, ScopeState, Settled, StorageError,
+    SyncProblem, SyncState, WipeError, can_encrypt, encrypt, is_encrypted, wipe,
 };
 #[doc(no_inline)]
 pub use gridbeat_link::{BundleError, DeviceBundle, End, TlsError, TrafficCounts};

@@ -299,6 +299,10 @@ impl Owner {
                     let _ = self.shared.documents_changed.send(documents);
                 }
                 Output::State(state) => self.shared.set_state(state),
+                Output::Blobs { documents } => {
+                    // Nobody need listen.
+                    let _ = self.shared.blobs_changed.send(documents);
+                }
                 Output::Leave(news) => {
                     tracing::info!(?news, "leaving");
                     // Nobody need listen.
@@ -307,6 +311,7 @@ impl Owner {
                 Output::Close(reason) => self.close(reason),
             }
         }
+        self.shared.set_awaits_blobs(self.core.awaits_blobs());
     }
 
     /// Ends the session because the core says so.

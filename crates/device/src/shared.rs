@@ -17,8 +17,8 @@ const NEWS_HELD: usize = 256;
 /// Counters and states that several tasks write.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// Where synchronisation stands, as the core sees it.
-    pub(crate) core_state: watch::Sender<SyncState>,
+    /// Where the core stands.
+    pub(crate) core: watch::Sender<CoreState>,
     /// Where it stands, as a person is told: the core does not see why no link comes about.
     pub(crate) state: watch::Sender<SyncState>,
     /// Counts commits that changed documents.
@@ -26,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) news: broadcast::Sender<LinkNews>,
     /// Tells which documents a commit changed.
     pub(crate) documents_changed: broadcast::Sender<Vec<DocumentId>>,
+    /// Tells of which documents blobs are further on their way.
+    pub(crate) blobs_changed: broadcast::Sender<Vec<DocumentId>>,
     /// Tells of scopes that are left.
     pub(crate) leaving: broadcast::Sender<Leave>,
     pub(crate) traffic: Arc<Traffic>,
@@ -43,12 +45,16 @@ struct Figures {
 impl Shared {
     pub(crate) fn new(state: SyncState) -> Arc<Self> {
         Arc::new(Self {
-            core_state: watch::Sender::new(state.clone()),
+            core: watch::Sender::new(CoreState {
+                sync: state.clone(),
+                awaits_blobs: false,
+            }),
             state: watch::Sender::new(state),
             changed: watch::Sender::new(0),
             news: broadcast::Sender::new(NEWS_HELD),
             documents_changed: broadcast::Sender::new(NEWS_HELD),
             leaving: broadcast::Sender::new(NEWS_HELD),
+            blobs_changed: broadcast::Sender::new(NEWS_HELD),
             traffic: Arc::default(),
             figures: Mutex::default(),
         })
@@ -56,8 +62,17 @@ impl Shared {
 
     /// Makes a state of the core known.
     pub(crate) fn set_state(&self, state: SyncState) {
-        self.core_state.send_replace(state);
+        self.core.send_modify(|core| core.sync = state);
         self.publish();
+    }
+
+    /// Notes whether the relay is to say something about a blob.
+    pub(crate) fn set_awaits_blobs(&self, awaits: bool) {
+        self.core.send_if_modified(|core| {
+            let differs = core.awaits_blobs != awaits;
+            core.awaits_blobs = awaits;
+            differs
+        });
     }
 
     /// Makes known why no link comes about, or that nothing is in its way any more.
@@ -67,7 +82,7 @@ impl Shared {
     }
 
     fn publish(&self) {
-        let core = self.core_state.borrow().clone();
+        let core = self.core.borrow().sync.clone();
         let fault = self.figures().fault.clone();
         let state = match (core, fault) {
             (SyncState::Offline { .. }, Some(reason)) => {
@@ -128,9 +143,20 @@ fn add_udp(report: &mut LinkReport, connection: &Connection) {
     report.udp_received_bytes += stats.udp_rx.bytes;
 }
 
+/// Where the core stands.
+#[derive(Clone, Debug)]
+pub(crate) struct CoreState {
+    pub(crate) sync: SyncState,
+    /// Whether the relay is to say something about a blob.
+    pub(crate) awaits_blobs: bool,
+}
+
 /// Returns whether the device expects something of the relay in this state.
-pub(crate) const fn expects(state: &SyncState) -> bool {
-    match state {
+pub(crate) const fn expects(state: &CoreState) -> bool {
+    if state.awaits_blobs {
+        return true;
+    }
+    match state.sync {
         SyncState::Connecting { .. } | SyncState::Sending { .. } | SyncState::Receiving { .. } => {
             true
         }

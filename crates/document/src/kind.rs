@@ -5,10 +5,10 @@
 //! a row, and what a change may do. Not here: storage, links, or anything of a trade.
 
 use core::fmt;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use gridbeat_base::{DeviceId, Hlc, Lane, Position, Remedy, Verb, Verbs, WallTime};
+use gridbeat_base::{BlobHash, DeviceId, Hlc, Lane, Position, Remedy, Verb, Verbs, WallTime};
 
 use crate::{Edit, Skeleton, View};
 
@@ -160,6 +160,14 @@ pub trait Kind: fmt::Debug + Send + Sync + 'static {
     /// Shows a document as the row that screens query. Must not fail on any content: what it cannot
     /// read it counts in [`Projection::attention`].
     fn project(&self, view: &View) -> Projection;
+
+    /// Returns the blobs (photos, tracks) that a document refers to. Must not fail on any content.
+    ///
+    /// As long as the kind does not say: none. Blobs travel to where documents do that refer to them, are given to
+    /// those who may read such a document, and go where none is left.
+    fn blobs(&self, _view: &View) -> BTreeSet<BlobHash> {
+        BTreeSet::new()
+    }
 
     /// Returns what a change takes: the author must hold all of these verbs, or it is refused.
     ///

@@ -8,6 +8,8 @@
 //! - `deed`: what one change did
 //! - `value`: its single values as they stand in the document
 
+use std::collections::BTreeSet;
+
 use gridbeat_base::{BlobHash, Position, Verb, Verbs, WallTime};
 use gridbeat_document::{
     Author, Edit, IntentError, Kind, Projection, Refusal, Scalar, Skeleton, Stamp, Value, View,
@@ -221,6 +223,11 @@ impl Kind for IncidentKind {
             return Err(not_yet_or_twice(is_report));
         }
         apply(intent, state, stamp, before, edit)
+    }
+
+    fn blobs(&self, view: &View) -> BTreeSet<BlobHash> {
+        let photos = view.entries(&[PHOTOS]);
+        photos.filter_map(|(hash, _)| hash.parse().ok()).collect()
     }
 
     fn project(&self, view: &View) -> Projection {

@@ -3,6 +3,8 @@
 //! Two devices of one pair may write to one patrol: everything is an added fact, so nothing is ever
 //! overwritten. Tracks are blobs, named here by hash. Not here: attendance, coverage, bad-fix filters.
 
+use std::collections::BTreeSet;
+
 use gridbeat_base::{BlobHash, DeviceId, Lane, Position, Verb, Verbs, WallTime};
 use gridbeat_document::{
     Author, Edit, IntentError, Kind, Projection, Refusal, Skeleton, Stamp, View, Words,
@@ -305,6 +307,14 @@ impl Kind for PatrolKind {
         let (by, gps, what) = fact_of(intent);
         fact::add(edit, stamp, &by, gps, what);
         Ok(())
+    }
+
+    fn blobs(&self, view: &View) -> BTreeSet<BlobHash> {
+        let segments = PatrolView::of(view).segments;
+        segments
+            .into_iter()
+            .map(|segment| segment.segment)
+            .collect()
     }
 
     fn project(&self, view: &View) -> Projection {

@@ -189,7 +189,14 @@ fn first_change(frame: &mut Frame) -> Option<&mut Vec<u8>> {
         | Frame::Notice(_)
         | Frame::Removed(_)
         | Frame::Noted(_)
-        | Frame::Taken(_) => None,
+        | Frame::Taken(_)
+        | Frame::Offer(_)
+        | Frame::Offered(_)
+        | Frame::Prove(_)
+        | Frame::Kept(_)
+        | Frame::Get(_)
+        | Frame::Part(_)
+        | Frame::Withheld(_) => None,
     }
 }
 

@@ -175,7 +175,14 @@ fn pack_input(frame: &[u8]) -> Option<Vec<u8>> {
         | Frame::Notice(_)
         | Frame::Removed(_)
         | Frame::Noted(_)
-        | Frame::Taken(_) => return None,
+        | Frame::Taken(_)
+        | Frame::Offer(_)
+        | Frame::Offered(_)
+        | Frame::Prove(_)
+        | Frame::Kept(_)
+        | Frame::Get(_)
+        | Frame::Part(_)
+        | Frame::Withheld(_) => return None,
     };
     // A target's mode names the frame by the rest of three, or by a bit.
     let (mode, apart) = match form {

@@ -198,6 +198,7 @@ impl World {
                 device::Output::Close(_) => self.unlink(place),
                 device::Output::Changed { .. }
                 | device::Output::State(_)
+                | device::Output::Blobs { .. }
                 | device::Output::Leave(_) => {}
             }
         }

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use gridbeat_base::{ChangeHash, DeviceId, Digest, DocumentId, Install, Scope, WallTime};
+use gridbeat_base::{BlobHash, ChangeHash, DeviceId, Digest, DocumentId, Install, Scope, WallTime};
 use gridbeat_sync_protocol::{BatchProof, Reason, Verdict};
 
 use crate::RecordFields;
@@ -65,6 +65,8 @@ pub struct DocumentState {
     pub cache: Vec<u8>,
     /// How the document reads as a row.
     pub record: RecordFields,
+    /// Every blob that it refers to.
+    pub blobs: BTreeSet<BlobHash>,
 }
 
 /// One accepted change to be logged.

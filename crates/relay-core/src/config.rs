@@ -31,6 +31,10 @@ pub(crate) const SNAPSHOT_FIRST_BYTES_MAX: u64 = 64 * 1024;
 /// without its bytes, which the device has.
 pub(crate) const QUARANTINE_BYTES_MAX: usize = 1024 * 1024;
 
+/// Most chunks of blobs made durable at once: 512 KiB, which a commit writes within a few milliseconds. A batch of changes
+/// waits for no more than that.
+pub(crate) const KEEP_CHUNKS_MAX: usize = 32;
+
 /// How long after a grant ended what was saved in its scope is still judged by it: as long as the shortest
 /// certificate lease. A device that was out of reach for longer cannot come in without being looked at.
 pub const LEAVE_WINDOW: Duration = Duration::from_secs(14 * 86_400);

@@ -49,6 +49,14 @@ pub struct Counters {
     pub feed_reads: u64,
     /// Frames of snapshots sent.
     pub snapshot_frames: u64,
+    /// Chunks of blobs that became durable.
+    pub chunks_kept: u64,
+    /// Blobs that became whole and durable.
+    pub blobs_received: u64,
+    /// Blobs that were here and were proven to be a device's too.
+    pub blobs_proven: u64,
+    /// Chunks of blobs sent to devices.
+    pub chunks_given: u64,
     /// Reconciliations that devices began.
     pub reconciliations: u64,
     /// Greetings that named another digest than the relay has at the same cursor, in the same life

@@ -9,6 +9,7 @@
 //! - `repair`: reconciliations
 //! - `snapshot`: scopes for devices that have nothing of them
 //! - `leave`: notices, statements of removal, and what a revoked device hands over
+//! - `blobs`: photos and other blobs, both ways
 //! - `marks`: where devices stand
 //! - `task`, `batch`, `record`: what is asked of storage, and what storage answers
 //! - `config`, `counters`, `reasons`, `session`: what the names say
@@ -18,6 +19,7 @@
 
 mod admission;
 mod batch;
+mod blobs;
 mod config;
 mod counters;
 mod cycle;
@@ -47,7 +49,8 @@ pub use record::{RecordFields, RecordRow};
 pub use relay::Relay;
 pub use session::SessionId;
 pub use task::{
-    Answer, ComparedWith, Comparison, EndedGrant, Greeting, Inventory, LoggedChange, Page, Removal,
-    Rights, ScopePosition, SnapshotPage, StoreFault, StoredChange, StoredDocument, StoredEntry,
-    Surrender, Task, TaskId, Warrant, WholeDocument,
+    Answer, BlobChunks, BlobStanding, ChunkOutcome, ComparedWith, Comparison, EndedGrant, Greeting,
+    Inventory, LoggedChange, NewChunk, Page, Removal, Rights, ScopePosition, SnapshotPage,
+    StoreFault, StoredChange, StoredDocument, StoredEntry, Surrender, Task, TaskId, Warrant,
+    WholeDocument,
 };

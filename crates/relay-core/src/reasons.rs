@@ -132,6 +132,31 @@ pub(crate) const STORAGE_FAILED: Why = Why::new(
     "the relay could not store or read; nothing is lost on this device",
     "服务端存储发生故障，本设备上的数据不会丢失",
 );
+pub(crate) const BLOB_NOT_ATTACHED: Why = Why::new(
+    gridbeat_sync_protocol::BLOB_NOT_ATTACHED,
+    "no record that this device may see refers to this photo or file",
+    "本设备可见的记录均未引用该照片或文件",
+);
+pub(crate) const BLOBS_TOO_MANY: Why = Why::new(
+    "blobs_too_many",
+    "this device has too many photos or files half-way; those go first",
+    "本设备未传完的照片或文件过多，请先传完",
+);
+pub(crate) const BLOB_NOT_PROVEN: Why = Why::new(
+    "blob_not_proven",
+    "this device does not have the photo or file that it offers",
+    "本设备并不持有其提供的照片或文件",
+);
+pub(crate) const BLOB_MOVED_ON: Why = Why::new(
+    "blob_moved_on",
+    "the photo or file went on in another connection; connecting again",
+    "该照片或文件已在其他连接中继续传输，正在重新连接",
+);
+pub(crate) const BLOB_NOT_HERE: Why = Why::new(
+    "blob_not_here",
+    "the relay cannot give this photo or file, or not yet",
+    "服务端尚无该照片或文件，或不能提供",
+);
 pub(crate) const RECONCILE_MALFORMED: Why = Why::new(
     "reconcile_malformed",
     "the device's reconciliation cannot be read",

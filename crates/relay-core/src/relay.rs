@@ -16,9 +16,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use gridbeat_base::{DeviceId, DocumentId, Incarnation, Monotonic, Now, Scope};
 use gridbeat_document::Kinds;
 use gridbeat_sync_protocol::{
-    Close, CloseReason, Frame, PublicKey, RelayInput, RelayOutput, SessionError,
+    Close, CloseReason, Frame, Get, PublicKey, RelayInput, RelayOutput, SessionError,
 };
 
+use crate::blobs::{ChunkOf, Offering};
 use crate::cycle::{Cycle, Placing};
 use crate::fan::Fan;
 use crate::leave::Keeping;
@@ -41,6 +42,9 @@ pub(crate) enum Waiting {
     Compare { session: SessionId, scope: Scope },
     Marks,
     Keep(Keeping),
+    Offer(Offering),
+    KeepChunks(Vec<ChunkOf>),
+    ReadChunks { session: SessionId, get: Get },
 }
 
 /// The relay's brain. See the crate's documentation for how to drive it.
@@ -80,6 +84,9 @@ pub struct Relay {
     /// How many documents each device began in the present hour, where that is limited.
     pub(crate) begun: BTreeMap<DeviceId, (Monotonic, u32)>,
     pub(crate) counters: Counters,
+    /// The chunks of blobs that wait to be made durable, and whether some are being made so.
+    pub(crate) chunks: VecDeque<ChunkOf>,
+    pub(crate) keeps_chunks: bool,
     draining: bool,
     tasks: BTreeMap<TaskId, Waiting>,
     next_task: u64,
@@ -112,6 +119,8 @@ impl Relay {
             rights_overtaken: false,
             begun: BTreeMap::new(),
             counters: Counters::default(),
+            chunks: VecDeque::new(),
+            keeps_chunks: false,
             draining: false,
             tasks: BTreeMap::new(),
             next_task: 1,
@@ -202,6 +211,9 @@ impl Relay {
             Waiting::Inventory { scope } => self.inventory_read(now, &scope, result),
             Waiting::Compare { session, scope } => self.compare_read(now, session, &scope, result),
             Waiting::Keep(keeping) => self.kept(now, keeping, result),
+            Waiting::Offer(offering) => self.offer_looked_up(now, offering, result),
+            Waiting::KeepChunks(chunks) => self.chunks_kept(now, chunks, result),
+            Waiting::ReadChunks { session, get } => self.chunks_read(now, session, get, result),
             // Shutting down, there is no later to try them again.
             Waiting::Marks if self.draining => self.marks.forget(),
             Waiting::Marks => self
@@ -391,6 +403,18 @@ impl Relay {
                 }
                 RelayOutput::Compare(compare) => self.compare(session, compare),
                 RelayOutput::Removed(proof) => self.removed(now, session, *proof),
+                RelayOutput::Offered(offer) => self.blob_offered(now, session, offer),
+                RelayOutput::Part {
+                    offer,
+                    chunk,
+                    bytes,
+                } => self.chunk_came(session, offer, chunk, bytes),
+                RelayOutput::Proved {
+                    offer,
+                    nonce,
+                    proof,
+                } => self.blob_proved(now, session, offer, nonce, proof),
+                RelayOutput::Get(get) => self.blob_asked_for(session, get),
                 RelayOutput::Closed(reason) => self.closed(session, reason),
             }
         }
@@ -418,6 +442,7 @@ impl Relay {
     fn work(&mut self, now: Now) {
         if !self.draining {
             self.start_cycle(now);
+            self.keep_chunks(now);
         }
         for scope in std::mem::take(&mut self.dirty) {
             self.fan_out(&scope);
@@ -448,6 +473,9 @@ impl Waiting {
             Self::Compare { .. } => "compare",
             Self::Marks => "marks",
             Self::Keep(_) => "keep",
+            Self::Offer(_) => "offer",
+            Self::KeepChunks(_) => "keep_chunks",
+            Self::ReadChunks { .. } => "read_chunks",
         }
     }
 }

@@ -6,8 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gridbeat_base::{ChangeHash, DeviceId, Digest, DocumentId, Remedy, Scope, Verbs, WallTime};
-use gridbeat_sync_protocol::RemovalProof;
+use gridbeat_base::{
+    BlobHash, ChangeHash, DeviceId, Digest, DocumentId, Remedy, Scope, Verbs, WallTime,
+};
+use gridbeat_sync_protocol::{BlobNonce, ChunkSet, Get, Offer, Possession, RemovalProof};
 
 use crate::{Batch, Mark};
 
@@ -89,20 +91,63 @@ pub enum Task {
     /// Keeps a device's statement of removal; once, however often it comes. Answered by
     /// [`Answer::Kept`].
     Keep(Box<Removal>),
+    /// Looks what there is of a blob that a device offers, and remembers that it comes. Answered by
+    /// [`Answer::Offered`].
+    Offer {
+        /// The device.
+        device: DeviceId,
+        /// What it offers.
+        offer: Offer,
+        /// The relay's time: a grant that ended still lets blobs in until its window is over.
+        at: WallTime,
+    },
+    /// Keeps chunks of blobs that were verified. Answered by [`Answer::ChunksKept`].
+    KeepChunks {
+        /// The chunks, in order.
+        chunks: Vec<NewChunk>,
+        /// The relay's time.
+        at: WallTime,
+    },
+    /// Holds the proof that a device has a blob against the blob. Answered by [`Answer::Proven`].
+    Prove {
+        /// The device.
+        device: DeviceId,
+        /// What it offered.
+        offer: Offer,
+        /// The nonce it was given.
+        nonce: BlobNonce,
+        /// Its proof.
+        proof: Possession,
+        /// The relay's time.
+        at: WallTime,
+    },
+    /// Reads chunks of a blob for a device. Answered by [`Answer::Chunks`].
+    ReadChunks {
+        /// The device.
+        device: DeviceId,
+        /// What it asks for.
+        get: Get,
+    },
 }
 
 impl Task {
     /// Returns whether it writes. All else may run on another connection, at the same time.
     pub const fn is_write(&self) -> bool {
         match self {
-            Self::Commit(_) | Self::Marks(_) | Self::Keep(_) => true,
+            Self::Commit(_)
+            | Self::Marks(_)
+            | Self::Keep(_)
+            | Self::Offer { .. }
+            | Self::KeepChunks { .. }
+            | Self::Prove { .. } => true,
             Self::Greet { .. }
             | Self::Rights { .. }
             | Self::Load { .. }
             | Self::ReadFeed { .. }
             | Self::ReadSnapshot { .. }
             | Self::Inventory { .. }
-            | Self::Compare { .. } => false,
+            | Self::Compare { .. }
+            | Self::ReadChunks { .. } => false,
         }
     }
 
@@ -119,6 +164,10 @@ impl Task {
             Self::Compare { .. } => "compare",
             Self::Marks(_) => "marks",
             Self::Keep(_) => "keep",
+            Self::Offer { .. } => "offer",
+            Self::KeepChunks { .. } => "keep_chunks",
+            Self::Prove { .. } => "prove",
+            Self::ReadChunks { .. } => "read_chunks",
         }
     }
 }
@@ -160,6 +209,64 @@ pub enum Answer {
     Marked,
     /// To [`Task::Keep`].
     Kept,
+    /// To [`Task::Offer`].
+    Offered(BlobStanding),
+    /// To [`Task::KeepChunks`]: what became of each, in order.
+    ChunksKept(Vec<ChunkOutcome>),
+    /// To [`Task::Prove`]: whether the blob is now the document's.
+    Proven(bool),
+    /// To [`Task::ReadChunks`]; `None` if the device may not have it, or it is not here.
+    Chunks(Option<BlobChunks>),
+}
+
+/// A chunk of a blob that a device has offered.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NewChunk {
+    /// The device.
+    pub device: DeviceId,
+    /// The blob.
+    pub hash: BlobHash,
+    /// How many bytes the blob has, as the device says.
+    pub size_bytes: u64,
+    /// The chunk.
+    pub chunk: u32,
+    /// Its bytes, which were verified against the blob's name.
+    pub bytes: Vec<u8>,
+}
+
+/// Where a blob stands that a device offers for a document.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum BlobStanding {
+    /// The document is none that the device may see, or does not refer to the blob.
+    NotAttached,
+    /// The device has too many blobs on their way.
+    TooMany,
+    /// The whole blob is here for the document.
+    Complete,
+    /// The whole blob is here, for another document. The nonce was just made up.
+    Held(BlobNonce),
+    /// These chunks of it are here from this device; not all.
+    Wanted(ChunkSet),
+}
+
+/// What became of a chunk.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ChunkOutcome {
+    /// It is durable.
+    Kept,
+    /// It is durable, and the blob is whole and its document's.
+    Whole,
+    /// The blob is not awaited from the device any more.
+    Gone,
+}
+
+/// Chunks of a blob on their way to a device.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct BlobChunks {
+    /// How many bytes the whole blob has.
+    pub size_bytes: u64,
+    /// The slices of the chunks from the first one asked for on; fewer at the blob's end.
+    pub slices: Vec<Vec<u8>>,
 }
 
 /// A device's statement of removal, and when it came.

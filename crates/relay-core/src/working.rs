@@ -217,6 +217,7 @@ impl Working {
                     term,
                     cache: document.save(),
                     record: document.kind().project(&view).into(),
+                    blobs: document.kind().blobs(&view),
                 })
             }
             (Loaded::NotNeeded | Loaded::UnknownKind | Loaded::Unreadable | Loaded::Here(_), _) => {

@@ -14,7 +14,7 @@ use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use crate::error::{damaged, fault};
 use crate::value::{digest, from_sql, heads_to_sql, to_sql};
-use crate::{clones, evidence, lives, quarantine, read};
+use crate::{blobs, clones, evidence, lives, quarantine, read};
 
 /// `feed.what`: the document enters, with its changes up to `feed.change`.
 pub(crate) const ATTACH: i64 = 1;
@@ -99,6 +99,7 @@ fn put_document(
     let (id, logged) = found.ok_or(StoreFault::Contended)?;
     if let Some(state) = &write.state {
         put_state(tx, id, state, received, write.expected.is_some()).map_err(fault)?;
+        blobs::set_references(tx, id, &state.blobs)?;
     }
     let mut insert = tx
         .prepare_cached("INSERT INTO change VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")

@@ -5,11 +5,14 @@
 //! - [`SqliteStore`], [`SqliteReader`]: both in one SQLite file
 //! - [`By`], [`Operation`]: who did what at the relay, and why
 //! - [`InvitationRow`], [`Standing`], [`LeaseRow`], [`Renewal`]: who is asked in, who came, what was issued
+//! - [`AttachmentRow`], [`BlobCheck`], [`BlobsCleared`]: what was found of photos and other blobs, and cleared away
 //! - [`Archive`], [`AuditReport`]: what verifies the evidence in such a file
 //! - [`conformance`]: what any backend must do, as assertions
 
 mod audit;
 mod backup;
+mod blob_care;
+mod blobs;
 mod clones;
 mod commit;
 pub mod conformance;
@@ -37,6 +40,7 @@ pub use audit::{
     Segment, TracedBatch, TracedChange, TracedDevice, TracedPlacement, TracedRefusal,
 };
 pub use backup::{Backup, BackupError, Restored};
+pub use blob_care::{AttachmentRow, BlobCheck, BlobsCleared};
 pub use clones::{CLONE_PAIRS_MAX, CloneRow};
 pub use console::{RecordFilter, ScopeRow};
 pub use enrolment::Approval;

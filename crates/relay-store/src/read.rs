@@ -20,7 +20,7 @@ use crate::lineage::Lineage;
 use crate::value::{
     clamp_to_sql, digest, document, from_sql, heads_from_sql, schema_version, scope, to_sql, verbs,
 };
-use crate::{evidence, leaving, lives, snapshot};
+use crate::{blobs, evidence, leaving, lives, snapshot};
 
 /// What an entry, a change or a document counts for beside its bytes, so that a read of many small
 /// ones is bounded too. Not less than what the protocol counts for any of them.
@@ -90,7 +90,15 @@ pub(crate) fn run(connection: &Connection, task: &Task) -> Result<Answer, StoreF
             documents,
             bytes_max,
         } => compare(&tx, scope, documents, *bytes_max).map(Answer::Compared),
-        Task::Commit(_) | Task::Marks(_) | Task::Keep(_) => Err(StoreFault::Failed {
+        Task::ReadChunks { device, get } => {
+            blobs::read_chunks(&tx, *device, get).map(Answer::Chunks)
+        }
+        Task::Commit(_)
+        | Task::Marks(_)
+        | Task::Keep(_)
+        | Task::Offer { .. }
+        | Task::KeepChunks { .. }
+        | Task::Prove { .. } => Err(StoreFault::Failed {
             detail: "a connection that only reads was asked to write".to_owned(),
         }),
     }
@@ -248,7 +256,8 @@ fn all_rights(
         .collect()
 }
 
-fn rights(connection: &Connection, device: DeviceId) -> Result<Rights, StoreFault> {
+/// Reads what a device may do.
+pub(crate) fn rights(connection: &Connection, device: DeviceId) -> Result<Rights, StoreFault> {
     let revoked: Option<bool> = connection
         .prepare_cached("SELECT revoked IS NOT NULL FROM device WHERE device = ?1")
         .and_then(|mut find| {
@@ -377,6 +386,15 @@ fn load_one(
         cache,
         log,
     })
+}
+
+/// Reads the changes of a document in the order of the log.
+pub(crate) fn log_bytes(connection: &Connection, id: i64) -> Result<Vec<Vec<u8>>, StoreFault> {
+    let mut log = Vec::new();
+    for_each_change(connection, id, i64::MAX, true, |_, change| {
+        log.push(change.bytes)
+    })?;
+    Ok(log)
 }
 
 /// Reads the scopes a document is in, sorted.

@@ -10,8 +10,8 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(crate) const APPLICATION_ID: i32 = 0x4742_5259;
 
 /// One step a version; a file at version `n` lacks the steps from `n` on.
-const STEPS: [&str; 9] = [
-    TABLES, EVIDENCE, VERBS, QUARANTINE, LEAVING, OPERATIONS, LIVES, ENROLMENT, DETACHED,
+const STEPS: [&str; 10] = [
+    TABLES, EVIDENCE, VERBS, QUARANTINE, LEAVING, OPERATIONS, LIVES, ENROLMENT, DETACHED, BLOBS,
 ];
 
 const TABLES: &str = "
@@ -364,6 +364,41 @@ BEGIN SELECT RAISE(ABORT, 'leases are only added to'); END;
 // Out of which scopes a document was ever taken, found without reading their feeds: few entries are of that sort.
 const DETACHED: &str = "
 CREATE INDEX feed_detach ON feed (document, scope) WHERE what = 2;
+";
+
+// Which documents refer to which blobs, and the blobs: whole ones, and what has come of others from each device
+// (`blobs`). The references of documents from before are not listed: that takes their kinds (`blob_care`).
+const BLOBS: &str = "
+CREATE TABLE attachment (
+    document INTEGER NOT NULL,
+    hash BLOB NOT NULL,
+    complete INTEGER NOT NULL,            -- 1: the whole blob is here, and the document's
+    PRIMARY KEY (document, hash)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX attachment_by_hash ON attachment (hash);
+
+CREATE TABLE blob (
+    id INTEGER PRIMARY KEY,
+    hash BLOB NOT NULL,
+    device BLOB,                          -- which brings it; NULL once it is whole
+    document INTEGER,                     -- for which it brings it; NULL likewise
+    size INTEGER NOT NULL,
+    tree BLOB,                            -- the inner hashes of a whole one
+    since INTEGER NOT NULL,               -- when it was offered last, or became whole, ms
+    CHECK ((device IS NULL) = (tree IS NOT NULL) AND (device IS NULL) = (document IS NULL))
+) STRICT;
+CREATE UNIQUE INDEX blob_whole ON blob (hash) WHERE device IS NULL;
+CREATE UNIQUE INDEX blob_upload ON blob (device, hash) WHERE device IS NOT NULL;
+
+CREATE TABLE blob_chunk (
+    id INTEGER PRIMARY KEY,               -- its blob's id × 2^11 + its number there
+    bytes BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE unlisted (
+    document INTEGER PRIMARY KEY
+) STRICT;
+INSERT INTO unlisted SELECT id FROM document;
 ";
 
 /// The version this program writes.

@@ -15,14 +15,14 @@ use std::time::Duration;
 
 use gridbeat_base::{Incarnation, Random, WallTime};
 use gridbeat_relay_core::{Answer, StoreFault, Task};
-use gridbeat_sync_protocol::Signer;
+use gridbeat_sync_protocol::{BlobNonce, Signer};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
 
 use crate::error::fault;
 use crate::lineage::{Seen, SideFile};
 use crate::value::{from_sql, to_sql};
-use crate::{By, OpenError, Store, commit, evidence, leaving, lives, read, schema};
+use crate::{By, OpenError, Store, blobs, commit, evidence, leaving, lives, read, schema};
 
 /// SQLite's page cache for each connection. With it the relay stays under 64 MB whatever is stored.
 const CACHE_KIB: i64 = 8 * 1024;
@@ -77,6 +77,8 @@ pub struct SqliteStore {
     // Invariant: names the lineage inside the database. `None` after it could not be written.
     side: Option<SideFile>,
     receipts: Option<(Signer, WallTime)>,
+    /// Where the nonces come from under which devices prove what they hold.
+    nonces: Random,
     /// Who acts.
     pub(crate) by: By,
 }
@@ -122,6 +124,7 @@ impl SqliteStore {
             incarnation: Incarnation::new([0; 16]),
             side: None,
             receipts,
+            nonces: random.fork(),
             by: By::default(),
         };
         store.settle_incarnation(seen, now, random)?;
@@ -352,7 +355,25 @@ impl Store for SqliteStore {
             | Task::ReadFeed { .. }
             | Task::ReadSnapshot { .. }
             | Task::Inventory { .. }
-            | Task::Compare { .. } => read::run(&self.connection, task),
+            | Task::Compare { .. }
+            | Task::ReadChunks { .. } => read::run(&self.connection, task),
+            Task::Offer { device, offer, at } => {
+                let nonce = BlobNonce::from_bytes(self.nonces.bytes());
+                let standing = self.write(|tx| blobs::offer(tx, *device, offer, *at, nonce))?;
+                Ok(Answer::Offered(standing))
+            }
+            Task::KeepChunks { chunks, at } => self.write(|tx| blobs::keep_chunks(tx, chunks, *at)),
+            Task::Prove {
+                device,
+                offer,
+                nonce,
+                proof,
+                at,
+            } => {
+                let proof = (nonce, proof);
+                let proven = self.write(|tx| blobs::prove(tx, *device, offer, proof, *at))?;
+                Ok(Answer::Proven(proven))
+            }
         }
     }
 }

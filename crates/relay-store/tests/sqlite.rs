@@ -6,7 +6,7 @@
     reason = "a test that cannot set up fails by that"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -80,6 +80,7 @@ fn creation(number: u8, size: usize) -> Task {
                     heads: vec![head],
                     term,
                     cache: vec![number; size],
+                    blobs: BTreeSet::new(),
                     record: RecordFields {
                         status: "open".to_owned(),
                         is_open: number < 3,

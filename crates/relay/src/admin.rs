@@ -115,6 +115,7 @@ async fn metrics(State(admin): State<Admin>) -> Response {
     if let Some(counters) = admin.counters().await {
         write_sessions(&mut text, &counters);
         write_changes(&mut text, &counters);
+        write_blobs(&mut text, &counters);
     }
     ([(CONTENT_TYPE, open_metrics::CONTENT_TYPE)], text.finish()).into_response()
 }
@@ -361,6 +362,29 @@ fn write_changes(text: &mut OpenMetrics, counters: &Counters) {
         "gridbeat_relay_documents_rebuilt",
         "saved documents made again from their logs",
         counters.documents_rebuilt,
+    );
+}
+
+fn write_blobs(text: &mut OpenMetrics, counters: &Counters) {
+    text.counter(
+        "gridbeat_relay_blob_chunks_kept",
+        "chunks of photos and files that became durable",
+        counters.chunks_kept,
+    );
+    text.counter(
+        "gridbeat_relay_blobs_received",
+        "photos and files that became whole and durable",
+        counters.blobs_received,
+    );
+    text.counter(
+        "gridbeat_relay_blobs_proven",
+        "photos and files that were here and that a device proved to have too",
+        counters.blobs_proven,
+    );
+    text.counter(
+        "gridbeat_relay_blob_chunks_given",
+        "chunks of photos and files sent to devices",
+        counters.chunks_given,
     );
 }
 

@@ -57,8 +57,8 @@ pub use gridbeat_link::TrafficCounts;
 pub use gridbeat_relay_core::{Counters, PlaceError, StoreFault};
 #[doc(no_inline)]
 pub use gridbeat_relay_store::{
-    Approval, Backup, BackupError, By, ByError, CloneRow, DeviceRow, Granted, InvitationRow,
-    RefusedFilter, RemovalRow, RequestRow, Restored, Standing,
+    Approval, Backup, BackupError, BlobCheck, BlobsCleared, By, ByError, CloneRow, DeviceRow,
+    Granted, InvitationRow, RefusedFilter, RemovalRow, RequestRow, Restored, Standing,
 };
 #[doc(no_inline)]
 pub use gridbeat_sync_protocol::{Fingerprint, Invitation};

@@ -5,13 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use gridbeat_base::{DeviceId, Incarnation, Remedy, Scope, WallTime};
 use gridbeat_link::{Clock, random_from_system};
 use gridbeat_relay_core::{PlaceError, StoreFault};
 use gridbeat_relay_store::{
-    Approval, BackupError, By, DeviceRow, Granted, InvitationRow, OpenError, Registry as _,
-    RemovalRow, SqliteStore, Standing, StoreOptions,
+    Approval, BackupError, BlobCheck, BlobsCleared, By, DeviceRow, Granted, InvitationRow,
+    OpenError, Registry as _, RemovalRow, SqliteStore, Standing, StoreOptions,
 };
 use gridbeat_sync_protocol::{EnrolCode, Fingerprint, Invitation, InvitationError, Pin};
 
@@ -75,6 +76,32 @@ impl Operator {
         invite: &Invite,
     ) -> Result<(Invitation, InvitationRow), OperatorError> {
         self::invite(&mut self.store, &self.authority, invite)
+    }
+
+    /// Reads every blob and compares it with its name, and looks what refers to what.
+    ///
+    /// # Errors
+    ///
+    /// [`OperatorError`].
+    pub fn check_blobs(&self) -> Result<BlobCheck, OperatorError> {
+        Ok(self.store.check_blobs()?)
+    }
+
+    /// Clears away blobs to which no document refers and uploads that stand still, if both have not moved for so long;
+    /// with `is_trial` only counts them.
+    ///
+    /// # Errors
+    ///
+    /// [`OperatorError`]; nothing is then cleared away.
+    pub fn clear_blobs(
+        &mut self,
+        unmoved: Duration,
+        is_trial: bool,
+    ) -> Result<BlobsCleared, OperatorError> {
+        let now = wall();
+        let unmoved = i64::try_from(unmoved.as_millis()).unwrap_or(i64::MAX);
+        let before = WallTime(now.millis().saturating_sub(unmoved));
+        Ok(self.store.clear_blobs(before, now, is_trial)?)
     }
 
     /// Lists the invitations, the latest first, at most `most`.

@@ -19,7 +19,7 @@ use gridbeat_link::{
     Clock, EndpointKey, RelayTls, TlsError, Traffic, TrafficCounts, random_from_system, relay_tls,
 };
 use gridbeat_relay_core as core;
-use gridbeat_relay_core::{Counters, PlaceError};
+use gridbeat_relay_core::{Counters, PlaceError, StoreFault};
 use gridbeat_relay_store::{
     Approval, DeviceRow, InvitationRow, LEASE_GRACE, SqliteStore, StoreOptions,
 };
@@ -97,7 +97,7 @@ pub async fn start(config: RelayConfig, kinds: Kinds) -> Result<RelayHandle, Sta
         tls,
         key,
         store,
-    } = Files::open(&config, started)?;
+    } = Files::open(&config, &kinds, started)?;
     let (addr, endpoint) = listen(config.listen, &key, &tls)?;
     let admin_failed = |source| StartError::Admin {
         addr: config.admin,
@@ -198,7 +198,7 @@ struct Files {
 }
 
 impl Files {
-    fn open(config: &RelayConfig, now: WallTime) -> Result<Self, StartError> {
+    fn open(config: &RelayConfig, kinds: &Kinds, now: WallTime) -> Result<Self, StartError> {
         let mut random = random_from_system();
         std::fs::create_dir_all(&config.data).map_err(StartError::Data)?;
         let authority = Authority::open_or_create(
@@ -209,6 +209,12 @@ impl Files {
             &mut random,
         )?;
         let identity = authority.relay_identity(now, &mut random)?;
+        let options = StoreOptions {
+            receipts: Some((identity.receipts, now)),
+            ..StoreOptions::default()
+        };
+        let mut store = SqliteStore::open(&config.database(), options, &mut random)?;
+        store.list_references(kinds).map_err(StartError::Blobs)?;
         Ok(Self {
             tls: relay_tls(
                 authority.issuers(),
@@ -219,14 +225,7 @@ impl Files {
             )?,
             authority: Arc::new(authority),
             key: identity.endpoint,
-            store: SqliteStore::open(
-                &config.database(),
-                StoreOptions {
-                    receipts: Some((identity.receipts, now)),
-                    ..StoreOptions::default()
-                },
-                &mut random,
-            )?,
+            store,
         })
     }
 }
@@ -407,7 +406,7 @@ impl Drop for RelayHandle {
 
 type Watches = (
     broadcast::Sender<Vec<DocumentId>>,
-    watch::Sender<Option<core::StoreFault>>,
+    watch::Sender<Option<StoreFault>>,
 );
 
 /// Starts the brain's thread and storage's; returns what tells of their end.
@@ -515,6 +514,9 @@ pub enum StartError {
     /// Its database cannot be used.
     #[error("the database cannot be used")]
     Store(#[from] gridbeat_relay_store::OpenError),
+    /// What its documents refer to could not be listed, as it is once for a database of an earlier version.
+    #[error("the photos and files that records refer to cannot be listed")]
+    Blobs(#[source] StoreFault),
     /// It cannot listen for devices.
     #[error("cannot listen for devices at {addr}")]
     Listen {
@@ -548,6 +550,7 @@ impl StartError {
             | Self::Admin { .. } => Remedy::FixSetup,
             Self::Authority(source) => source.remedy(),
             Self::Store(source) => source.remedy(),
+            Self::Blobs(source) => source.remedy(),
             Self::Thread(_) => Remedy::RetryHere,
         }
     }

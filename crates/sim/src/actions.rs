@@ -5,6 +5,8 @@ use gridbeat_domain::{
     Catalogue, Category, IncidentIntent, PatrolIntent, PhotoRole, Severity, Step, Transport,
 };
 
+use crate::photos::PHOTOS;
+
 const WORDS: &[&str] = &[
     "路口暴露垃圾",
     "共享单车乱停",
@@ -18,6 +20,9 @@ const WORDS: &[&str] = &[
     "现场已围挡",
 ];
 
+/// In 1,000 edits of incidents, how many are photos.
+const PHOTO_PER_MILLE: u64 = 250;
+
 /// What a person wants: a new document, or an edit of one that is there.
 #[derive(Clone, Debug)]
 pub(crate) enum Wish {
@@ -28,6 +33,11 @@ pub(crate) enum Wish {
     Edit {
         document: DocumentId,
         intent: Vec<u8>,
+    },
+    /// A photo that is taken and attached, by its number.
+    Photo {
+        document: DocumentId,
+        number: u64,
     },
 }
 
@@ -56,6 +66,12 @@ pub(crate) fn draw(
         .below(held.len() as u64)
         .min(random.below(held.len() as u64));
     let (document, kind) = &held[held.len() - 1 - usize::try_from(back).unwrap_or(0)];
+    if kind == "incident" && random.chance(PHOTO_PER_MILLE) {
+        return Wish::Photo {
+            document: *document,
+            number: random.below(PHOTOS),
+        };
+    }
     let intent = if kind == "patrol" {
         serde_json::to_vec(&patrol_edit(random))
     } else {
@@ -105,6 +121,7 @@ fn incident_edit(random: &mut Random, catalogue: &Catalogue) -> IncidentIntent {
                 Severity::Serious
             },
         },
+        // One whose bytes nobody has.
         4 => IncidentIntent::AddPhoto {
             hash: BlobHash::new(random.bytes()),
             role: PhotoRole::Near,

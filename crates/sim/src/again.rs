@@ -3,10 +3,11 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use gridbeat_base::{Digest, Scope};
+use gridbeat_base::{ChangeHash, Digest, DocumentId, Scope};
 use gridbeat_relay_core::SessionId;
 use gridbeat_sync_protocol::{Frame, Push, encode};
 
+use crate::leave::quarantined;
 use crate::node::signer;
 use crate::world::{Event, World};
 
@@ -53,6 +54,13 @@ impl World {
             | Frame::Noted(_)
             | Frame::Snapshot(_)
             | Frame::Taken(_)
+            | Frame::Offer(_)
+            | Frame::Offered(_)
+            | Frame::Prove(_)
+            | Frame::Kept(_)
+            | Frame::Get(_)
+            | Frame::Part(_)
+            | Frame::Withheld(_)
             | Frame::Close(_) => {}
         }
     }
@@ -61,10 +69,15 @@ impl World {
     /// own, in its device's name.
     pub(crate) fn say_again(&mut self) {
         self.again.before = self.standing();
+        let store = self.relay.store.as_ref();
+        let in_quarantine = store.map(quarantined).unwrap_or_default();
         for (node, session, mut push) in core::mem::take(&mut self.again.pushes) {
             let changes = self.pushes.get(&(session, push.number));
-            let known =
-                changes.is_some_and(|all| all.iter().all(|it| self.acknowledged.contains(it)));
+            // What a restored relay has in its quarantine by now, by other rights, would be news to it.
+            let is_known = |it: &(DocumentId, ChangeHash)| {
+                self.acknowledged.contains(it) && !in_quarantine.contains(&it.1)
+            };
+            let known = changes.is_some_and(|all| all.iter().all(is_known));
             let hello = self.again.hellos.get(&node).cloned();
             let (true, Some(hello)) = (known, hello) else {
                 continue;

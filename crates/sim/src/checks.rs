@@ -24,6 +24,7 @@ impl World {
     pub(crate) fn excuse_what_nobody_holds(&mut self) {
         let mut held: BTreeSet<(DocumentId, ChangeHash)> = BTreeSet::new();
         self.relay.was_restored = true;
+        self.photos.doubt();
         for node in &self.nodes {
             held.extend(&node.saved);
             let Some(core) = &node.core else { continue };
@@ -49,6 +50,7 @@ impl World {
         self.check_evidence();
         self.check_quarantine();
         self.check_clones();
+        self.check_photos();
     }
 
     /// I7: the relay's evidence verifies, and leaves no change without a receipt: none that was acknowledged

@@ -28,7 +28,15 @@ impl World {
                     .line(format_args!("{time:?} device {node} starts"));
                 self.nodes[node].files.tidy();
                 self.sort_saved(node);
+                if !self.is_storm {
+                    self.open_all_photos(node);
+                }
                 self.after(Duration::from_millis(1), Event::Dial(node));
+            }
+            Err(_) if self.nodes[node].fuse.has_blown() => {
+                self.tally.device_crashes += 1;
+                let wait = Duration::from_secs(1 + self.random.below(600));
+                self.end_device(node, wait);
             }
             Err(error) => self.violate(format!("device {node} cannot open its file: {error:?}")),
         }
@@ -36,9 +44,12 @@ impl World {
 
     /// Kills a phone as it stands; it starts again after a while.
     pub(crate) fn crash_device(&mut self, node: usize, back_after: Duration) {
-        if self.nodes[node].core.is_none() {
-            return;
+        if self.nodes[node].core.is_some() {
+            self.end_device(node, back_after);
         }
+    }
+
+    fn end_device(&mut self, node: usize, back_after: Duration) {
         let torn = self.options.faults.torn_logs && self.random.chance(300);
         let mut random = self.random.fork();
         self.trace
@@ -120,7 +131,10 @@ impl World {
         {
             match output {
                 device_core::Output::Send { frame, .. } => self.send_up(node, &frame),
-                device_core::Output::Changed { documents } => self.watch(node, &documents),
+                device_core::Output::Changed { documents } => {
+                    self.watch(node, &documents);
+                    self.open_photos(node, &documents);
+                }
                 device_core::Output::Leave(news) => {
                     self.trace
                         .line(format_args!("{:?} device {node}: {news:?}", self.time));
@@ -130,6 +144,7 @@ impl World {
                     self.trace
                         .line(format_args!("{:?} device {node} is {state:?}", self.time));
                 }
+                device_core::Output::Blobs { .. } => {}
                 device_core::Output::Close { .. } => self.hang_up(node),
             }
         }
@@ -199,8 +214,9 @@ impl World {
         let frame = &self.as_spoken(node, frame);
         let bytes = encode(frame);
         self.trace.line(format_args!(
-            "{:?} {session:?} up {} bytes",
+            "{:?} {session:?} up {:?} {} bytes",
             self.time,
+            frame.kind(),
             bytes.len()
         ));
         if let Frame::Push(push) = frame {
@@ -223,6 +239,7 @@ impl World {
             connection.first_flight.push(bytes.clone());
         }
         self.step_up(session, frame, bytes.len());
+        self.photo_up(node, session, frame);
         self.remember(node, session, frame, &bytes);
         self.overhear_up(node, frame, &bytes);
         let link = self.nodes[node].link;

@@ -75,6 +75,13 @@ impl World {
             | Frame::Noted(_)
             | Frame::Snapshot(_)
             | Frame::Taken(_)
+            | Frame::Offer(_)
+            | Frame::Offered(_)
+            | Frame::Prove(_)
+            | Frame::Kept(_)
+            | Frame::Get(_)
+            | Frame::Part(_)
+            | Frame::Withheld(_)
             | Frame::Close(_) => {}
         }
     }
@@ -159,7 +166,9 @@ impl World {
         let now = self.relay_now();
         let key = Some(signer(device).public_key());
         self.relay_do(|relay| relay.connected(now, session, device, key));
-        for (index, bytes) in [hello, encode(&push)].into_iter().enumerate() {
+        let mut said = vec![hello, encode(&push)];
+        said.extend(self.ask_for_photo(node, session));
+        for (index, bytes) in said.into_iter().enumerate() {
             let wait = Duration::from_millis(1 + 20 * index as u64 + self.random.below(15));
             self.after(wait, Event::Up(session, bytes));
         }

@@ -149,6 +149,11 @@ impl World {
             .partition(|(document, change)| held.contains(document) || refused.contains(change));
         node.saved = stays;
         node.left.extend(left);
+        let photos = std::mem::take(&mut node.photos).into_iter();
+        let (stays, left): (BTreeSet<_>, BTreeSet<_>) =
+            photos.partition(|(document, _, _)| held.contains(document));
+        node.photos = stays;
+        node.photos_left.extend(left);
         node.seen.retain(|document, _| held.contains(document));
     }
 

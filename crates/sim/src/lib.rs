@@ -4,6 +4,7 @@
 //! - `world`: events in order of time; `devices` and `relay`: the two sides of it
 //! - `network`, `files`: links and disks, good and bad
 //! - `storm`: what people do and what goes wrong
+//! - `photos`: photos that are taken, sent and opened
 //! - `hostile`, `forge`: a device that turned, and the changes it forges
 //! - `again`: what was said once is said again, and changes nothing
 //! - `steps`, `checks`: what must hold at every step, and afterwards
@@ -25,6 +26,7 @@ mod leave;
 mod network;
 mod node;
 mod options;
+mod photos;
 mod relay;
 mod steps;
 mod storm;

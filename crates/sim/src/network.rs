@@ -1,7 +1,7 @@
 //! The network between devices and the relay: connections, delays, cuts, partitions.
 //!
 //! It promises what QUIC promises and no more. Control frames of one direction arrive in order;
-//! a push or a feed frame has a stream of its own and may overtake others. What is in flight when
+//! a push, a feed frame or a part has a stream of its own and may overtake others. What is in flight when
 //! a connection ends is gone. While a device is cut off, one way or both, what was sent waits for the link, as
 //! retransmissions do, or dies with the connection.
 
@@ -137,7 +137,7 @@ impl Network {
         if random.chance(link.cut_per_mille) {
             return Some(Fate::Cuts(arrives));
         }
-        if matches!(frame, Frame::Push(_) | Frame::Feed(_)) {
+        if frame.kind().has_own_stream() {
             if random.chance(link.held_per_mille) {
                 arrives += link.delay_min * 4;
             }

@@ -16,6 +16,7 @@ use gridbeat_sync_protocol::{Signer, VERSION_NEWEST};
 use crate::files::Files;
 use crate::network::Link;
 use crate::options::{Death, Left};
+use crate::photos::Taken;
 
 /// 2026-06-01T00:00:00Z: the simulated city's clocks start here.
 pub(crate) const EPOCH: WallTime = WallTime(1_780_272_000_000);
@@ -128,6 +129,14 @@ impl Doom {
     }
 }
 
+/// A copy of a phone's file put aside, and what was saved by then.
+#[derive(Debug)]
+pub(crate) struct Backup {
+    pub(crate) copy: PathBuf,
+    pub(crate) saved: BTreeSet<(DocumentId, ChangeHash)>,
+    pub(crate) photos: BTreeSet<Taken>,
+}
+
 /// A phone.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -151,6 +160,10 @@ pub(crate) struct Node {
     pub(crate) saved: BTreeSet<(DocumentId, ChangeHash)>,
     /// Those of them whose documents left the device since, with a grant or with everything.
     pub(crate) left: BTreeSet<(DocumentId, ChangeHash)>,
+    /// Every photo its officer was told is saved and attached, and that no restored backup took away.
+    pub(crate) photos: BTreeSet<Taken>,
+    /// Those of them whose documents left the device since.
+    pub(crate) photos_left: BTreeSet<Taken>,
     /// Whether its scopes are others than at first.
     pub(crate) is_moved: bool,
     /// When it was last moved.
@@ -161,8 +174,7 @@ pub(crate) struct Node {
     pub(crate) revoked: Duration,
     /// How many changes its officer has seen of each document: it may never fall.
     pub(crate) seen: BTreeMap<DocumentId, usize>,
-    /// A copy of its file put aside, and what was saved by then.
-    pub(crate) backup: Option<(PathBuf, BTreeSet<(DocumentId, ChangeHash)>)>,
+    pub(crate) backup: Option<Backup>,
     /// The next moment it wakes by itself.
     pub(crate) wakes: Option<Duration>,
 }
@@ -191,6 +203,8 @@ impl Node {
             scopes,
             saved: BTreeSet::new(),
             left: BTreeSet::new(),
+            photos: BTreeSet::new(),
+            photos_left: BTreeSet::new(),
             is_moved: false,
             moved: Duration::ZERO,
             is_revoked: false,

@@ -101,6 +101,8 @@ pub struct Faults {
     pub nights: bool,
     /// Some devices, or the relay, speak an older version of the protocol.
     pub old_versions: bool,
+    /// An operator clears blobs away that nothing refers to, or that stand still.
+    pub clearing: bool,
 }
 
 impl Faults {
@@ -127,6 +129,7 @@ impl Faults {
             failing_disks: true,
             nights: true,
             old_versions: true,
+            clearing: true,
         }
     }
 
@@ -153,6 +156,7 @@ impl Faults {
             failing_disks: false,
             nights: false,
             old_versions: false,
+            clearing: false,
         }
     }
 }

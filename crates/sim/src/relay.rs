@@ -174,11 +174,13 @@ impl World {
     pub(crate) fn send_down(&mut self, session: SessionId, frame: &Frame) {
         let bytes = encode(frame);
         self.trace.line(format_args!(
-            "{:?} {session:?} down {} bytes",
+            "{:?} {session:?} down {:?} {} bytes",
             self.time,
+            frame.kind(),
             bytes.len()
         ));
         self.step_down(session, frame, bytes.len());
+        self.photo_down(session, frame);
         if let Frame::Ack(ack) = frame {
             // The relay has spoken: from here on, these may not be lost.
             let pushed = self

@@ -2,14 +2,14 @@
 //!
 //! The numbers are those of the table in `docs/testing.md`. Not here: what must hold at the end (`checks`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use gridbeat_base::{DeviceId, Scope};
+use gridbeat_base::{BlobHash, DeviceId, Scope};
 use gridbeat_relay_core::SessionId;
 use gridbeat_relay_store::Registry as _;
 use gridbeat_sync_protocol::{
-    Entry, Frame, Snapshot, Taken, VERSION_OF_LEAVING, Verdict, Welcome, limits,
+    Entry, Frame, Snapshot, Taken, VERSION_OF_BLOBS, VERSION_OF_LEAVING, Verdict, Welcome, limits,
 };
 
 use crate::world::World;
@@ -25,6 +25,8 @@ struct Passed {
     /// Bytes of each push that is not acknowledged.
     pushes: BTreeMap<u64, usize>,
     scopes: BTreeMap<Scope, PassedScope>,
+    /// Parts that the device sent and that are not kept.
+    parts: BTreeSet<(BlobHash, u32)>,
 }
 
 #[derive(Debug, Default)]
@@ -78,7 +80,15 @@ impl Steps {
                 passed.newest = hello.versions.newest;
                 None
             }
-            Frame::Removed(_) => passed.is_too_new(frame),
+            Frame::Removed(_) => passed.is_too_new(frame, VERSION_OF_LEAVING),
+            Frame::Offer(_) | Frame::Prove(_) | Frame::Get(_) => {
+                passed.is_too_new(frame, VERSION_OF_BLOBS)
+            }
+            Frame::Part(part) => {
+                passed.parts.insert((part.hash, part.chunk));
+                let out = passed.parts.len();
+                (out > limits::PARTS_OUT_MAX).then(|| format!("I10: {out} parts are out"))
+            }
             Frame::Taken(taken) => passed.taken(taken),
             Frame::Reconcile(it) => {
                 passed
@@ -94,6 +104,9 @@ impl Steps {
             | Frame::Notice(_)
             | Frame::Noted(_)
             | Frame::Snapshot(_)
+            | Frame::Offered(_)
+            | Frame::Kept(_)
+            | Frame::Withheld(_)
             | Frame::Close(_) => None,
         }
     }
@@ -140,7 +153,14 @@ impl Steps {
                 None
             }
             Frame::Snapshot(snapshot) => passed.snapshot(snapshot, bytes),
-            Frame::Notice(_) | Frame::Noted(_) => passed.is_too_new(frame),
+            Frame::Notice(_) | Frame::Noted(_) => passed.is_too_new(frame, VERSION_OF_LEAVING),
+            Frame::Kept(kept) => {
+                passed.parts.remove(&(kept.hash, kept.chunk));
+                passed.is_too_new(frame, VERSION_OF_BLOBS)
+            }
+            Frame::Offered(_) | Frame::Part(_) | Frame::Withheld(_) => {
+                passed.is_too_new(frame, VERSION_OF_BLOBS)
+            }
             Frame::Hello(_)
             | Frame::Push(_)
             | Frame::Applied(_)
@@ -148,6 +168,9 @@ impl Steps {
             | Frame::Compared(_)
             | Frame::Removed(_)
             | Frame::Taken(_)
+            | Frame::Offer(_)
+            | Frame::Prove(_)
+            | Frame::Get(_)
             | Frame::Close(_) => None,
         }
     }
@@ -208,9 +231,9 @@ impl Passed {
         None
     }
 
-    /// Tells whether a frame of leaving may not be sent in this session.
-    fn is_too_new(&self, frame: &Frame) -> Option<String> {
-        let is_old = self.newest != 0 && self.newest < VERSION_OF_LEAVING;
+    /// Tells whether a frame of a version may not be sent in this session.
+    fn is_too_new(&self, frame: &Frame, version: u16) -> Option<String> {
+        let is_old = self.newest != 0 && self.newest < version;
         is_old.then(|| format!("{:?} in a session of version {}", frame.kind(), self.newest))
     }
 }
@@ -232,6 +255,13 @@ const fn brings(frame: &Frame) -> Option<&Scope> {
         | Frame::Removed(_)
         | Frame::Noted(_)
         | Frame::Taken(_)
+        | Frame::Offer(_)
+        | Frame::Offered(_)
+        | Frame::Prove(_)
+        | Frame::Kept(_)
+        | Frame::Get(_)
+        | Frame::Part(_)
+        | Frame::Withheld(_)
         | Frame::Close(_) => None,
     }
 }
@@ -248,12 +278,20 @@ impl World {
             .is_some_and(|granted| !granted.verbs.is_empty())
     }
 
+    /// Whether a device may be sent documents of a scope. What an open session was told holds for a while; and a relay
+    /// that died at taking a right, or was restored, is told again when the storm is over.
+    pub(crate) fn is_fed(&self, node: usize, scope: &Scope) -> bool {
+        let node = &self.nodes[node];
+        let is_fresh = self.time < node.moved + WITHDRAWN_WITHIN;
+        node.scopes.contains(scope) || is_fresh || self.is_granted(node.device, scope)
+    }
+
     /// I9: nothing more is admitted from a device that was revoked, and soon nothing sent to it.
     fn is_for_revoked(&self, session: SessionId, frame: &Frame) -> Option<&'static str> {
         let node = &self.nodes[self.network.get(session)?.node];
         let what = match frame {
             Frame::Ack(ack) if ack.verdicts.contains(&Verdict::Accepted) => "a push is accepted",
-            Frame::Feed(_) | Frame::Compared(_) | Frame::Snapshot(_)
+            Frame::Feed(_) | Frame::Compared(_) | Frame::Snapshot(_) | Frame::Part(_)
                 if self.time > node.revoked + WITHDRAWN_WITHIN =>
             {
                 "documents are sent"
@@ -272,6 +310,13 @@ impl World {
             | Frame::Notice(_)
             | Frame::Removed(_)
             | Frame::Noted(_)
+            | Frame::Offer(_)
+            | Frame::Offered(_)
+            | Frame::Prove(_)
+            | Frame::Kept(_)
+            | Frame::Get(_)
+            | Frame::Part(_)
+            | Frame::Withheld(_)
             | Frame::Close(_) => return None,
         };
         let store = self.relay.store.as_ref().filter(|_| node.is_revoked)?;
@@ -293,12 +338,7 @@ impl World {
             return;
         };
         self.tally.snapshot_frames += u64::from(matches!(frame, Frame::Snapshot(_)));
-        let node = &self.nodes[connection.node];
-        let outside = brings(frame).filter(|scope| !node.scopes.contains(scope));
-        // What an open session was told holds for so long; and a relay that died at taking a right, or was
-        // restored, is told again when the storm is over.
-        let is_fresh = self.time < node.moved + WITHDRAWN_WITHIN;
-        let outside = outside.filter(|scope| !is_fresh && !self.is_granted(node.device, scope));
+        let outside = brings(frame).filter(|scope| !self.is_fed(connection.node, scope));
         if let Some(what) = self.steps.down(session, frame, bytes) {
             self.violate(format!("{session:?}: {what}"));
         }

@@ -10,7 +10,7 @@ use gridbeat_sync_protocol::{Entry, Frame};
 
 use crate::actions::{self, Wish};
 use crate::network::Link;
-use crate::node::{Fuse, Node};
+use crate::node::{Backup, Fuse, Node};
 use crate::options::Canary;
 use crate::world::{Event, World};
 
@@ -132,6 +132,7 @@ impl World {
         let result = match &wish {
             Wish::Create { kind, intent } => core.create(now, kind, scope, intent),
             Wish::Edit { document, intent } => core.edit(now, *document, intent),
+            Wish::Photo { document, number } => self.take_photo(node, *document, *number),
         };
         match result {
             Ok(saved) => {
@@ -171,7 +172,7 @@ impl World {
         }
         let faults = self.options.faults;
         let node = usize::try_from(self.random.below(self.nodes.len() as u64)).unwrap_or(0);
-        let draw = self.random.below(18);
+        let draw = self.random.below(19);
         self.trace
             .line(format_args!("{:?} fault {draw} at {node}", self.time));
         match draw {
@@ -216,6 +217,7 @@ impl World {
             15 if faults.revocations => self.revoke_device(node),
             16 if faults.failing_disks => self.fail_disk(node),
             17 if faults.nights => self.night(),
+            18 if faults.clearing => self.clear_blobs(),
             _ => {}
         }
     }
@@ -296,17 +298,24 @@ impl World {
         if self.nodes[node].core.is_none() {
             return;
         }
-        let Some((copy, saved)) = self.nodes[node].backup.take() else {
+        let Some(backup) = self.nodes[node].backup.take() else {
             let copy = self.nodes[node].files.copy_aside("backup");
-            self.nodes[node].backup = Some((copy, self.nodes[node].saved.clone()));
+            self.nodes[node].backup = Some(Backup {
+                copy,
+                saved: self.nodes[node].saved.clone(),
+                photos: self.nodes[node].photos.clone(),
+            });
             return;
         };
         self.tally.restores += 1;
         let wait = Duration::from_secs(60 + self.random.below(1_200));
         self.crash_device(node, wait);
-        self.nodes[node].files.restore(&copy);
+        self.nodes[node].files.restore(&backup.copy);
         // What was saved since is gone with the old phone, unless the relay called it durable.
-        self.nodes[node].saved = saved;
+        self.nodes[node].saved = backup.saved;
+        self.nodes[node].photos = backup.photos;
+        // What the relay has of photos that had left it is another matter (P2).
+        self.nodes[node].photos_left.clear();
         self.nodes[node].seen.clear();
         let install = Install::from_bytes(self.random.bytes());
         self.nodes[node].install = install;
@@ -352,6 +361,8 @@ impl World {
         clone.speaks = self.nodes[node].speaks;
         clone.left = self.nodes[node].left.clone();
         clone.saved = self.nodes[node].saved.clone();
+        clone.photos = self.nodes[node].photos.clone();
+        clone.photos_left = self.nodes[node].photos_left.clone();
         clone.files.restore(&copy);
         self.nodes.push(clone);
         self.start_device(number);
@@ -399,6 +410,7 @@ impl World {
             self.nodes[node].link = Link::CALM;
             self.start_device(node);
             self.free_disk(Some(node));
+            self.open_all_photos(node);
             if self.nodes[node].session.is_none() {
                 self.redial(node);
             }
@@ -451,6 +463,7 @@ pub(crate) fn swarm(random: &mut Random, options: &mut crate::Options) {
         &mut faults.failing_disks,
         &mut faults.nights,
         &mut faults.old_versions,
+        &mut faults.clearing,
     ] {
         *fault &= random.chance(700);
     }

@@ -20,9 +20,11 @@ impl World {
             return;
         }
         let is_relay = self.random.chance(250);
+        let older: Vec<u16> = (VERSION_OLDEST..VERSION_NEWEST).collect();
         for node in &mut self.nodes {
             if is_relay || self.random.chance(500) {
-                node.speaks = VERSION_OLDEST;
+                node.speaks =
+                    older[usize::try_from(self.random.below(older.len() as u64)).unwrap_or(0)];
             }
         }
     }
@@ -51,7 +53,7 @@ impl World {
     /// Takes out of a frame what an older program skips.
     pub(crate) fn as_read(&self, node: usize, frame: &mut Frame) {
         if let Frame::Welcome(welcome) = frame
-            && self.nodes[node].speaks < VERSION_NEWEST
+            && self.nodes[node].speaks == VERSION_OLDEST
         {
             welcome.stable = None;
         }

@@ -20,6 +20,7 @@ use crate::hostile::Hostile;
 use crate::network::Network;
 use crate::node::{Doom, Fuse, Node};
 use crate::options::Options;
+use crate::photos::Photos;
 use crate::steps::Steps;
 use crate::trace::Trace;
 
@@ -94,6 +95,7 @@ pub(crate) struct World {
     pub(crate) hostile: Hostile,
     pub(crate) steps: Steps,
     pub(crate) again: Again,
+    pub(crate) photos: Photos,
     events: BTreeMap<(Duration, u64), Event>,
     next_event: u64,
 }
@@ -143,6 +145,18 @@ pub struct Tally {
     pub reconciliations: u64,
     /// Snapshot frames that the relay sent.
     pub snapshot_frames: u64,
+    /// Photos taken and attached.
+    pub photos: u64,
+    /// Chunks of photos that devices sent.
+    pub chunks_sent: u64,
+    /// Those of them that were sent before: what was under way when a connection ended.
+    pub chunks_again: u64,
+    /// Chunks of photos that the relay sent.
+    pub chunks_given: u64,
+    /// Photos cleared away at the relay, half-way ones too.
+    pub blobs_cleared: u64,
+    /// Attachments whose photo the relay has at the end.
+    pub photos_received: u64,
     /// Documents at the end.
     pub documents: u64,
 }
@@ -189,6 +203,7 @@ impl World {
             hostile: Hostile::default(),
             steps: Steps::default(),
             again: Again::default(),
+            photos: Photos::default(),
             events: BTreeMap::new(),
             next_event: 0,
         };

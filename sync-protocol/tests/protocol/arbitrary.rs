@@ -1,14 +1,16 @@
 //! Any frame that may be sent, for property tests.
 
 use gridbeat_base::{
-    ChangeHash, DeviceId, Digest, DocumentId, Hlc, Incarnation, Install, Scope, Verbs, WallTime,
+    BlobHash, ChangeHash, DeviceId, Digest, DocumentId, Hlc, Incarnation, Install, Scope, Verbs,
+    WallTime,
 };
 use gridbeat_sync_protocol::{
-    Ack, Applied, BatchMark, BatchStamp, Close, Compare, CompareDocument, Compared,
-    ComparedDocument, Entry, Feed, FeedChange, Frame, Grant, Held, Hello, Noted, Notice, PackForm,
-    Push, PushChange, PushDocument, Reason, Reconcile, RemovalHash, Removed, ScopeGreeting,
-    ScopeMark, Seal, Signature, Snapshot, SnapshotDocument, SnapshotMark, Taken, Verdict, Versions,
-    Welcome,
+    Ack, Applied, BatchMark, BatchStamp, BlobNonce, ChunkSet, Close, Compare, CompareDocument,
+    Compared, ComparedDocument, Entry, Feed, FeedChange, Frame, Get, Grant, Held, Hello, Kept,
+    Noted, Notice, Offer, OfferAnswer, Offered, PackForm, Part, Possession, Prove, Push,
+    PushChange, PushDocument, Reason, Reconcile, RemovalHash, Removed, ScopeGreeting, ScopeMark,
+    Seal, Signature, Snapshot, SnapshotDocument, SnapshotMark, Taken, Verdict, Versions, Welcome,
+    Withheld,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -47,6 +49,7 @@ pub(crate) fn frames() -> BoxedStrategy<Frame> {
         })),
         snapshots(),
         (scopes(), any::<u64>()).prop_map(|(scope, number)| Frame::Taken(Taken { scope, number })),
+        blobs(),
     ]
     .boxed()
 }
@@ -80,6 +83,61 @@ fn snapshots() -> impl Strategy<Value = Frame> {
 
 fn forms() -> impl Strategy<Value = PackForm> {
     prop_oneof![Just(PackForm::Whole), Just(PackForm::Apart)]
+}
+
+fn blobs() -> impl Strategy<Value = Frame> {
+    let hash = || any::<[u8; 32]>().prop_map(BlobHash::new);
+    let chunks = vec(any::<bool>(), 1..40).prop_map(|bits| {
+        let mut set = ChunkSet::empty(bits.len() as u32);
+        for (chunk, _) in (0..).zip(&bits).filter(|(_, is_in)| **is_in) {
+            set.insert(chunk);
+        }
+        set
+    });
+    let answers = prop_oneof![
+        3 => chunks.prop_map(OfferAnswer::Wanted),
+        1 => Just(OfferAnswer::Complete),
+        1 => any::<[u8; 32]>().prop_map(|nonce| OfferAnswer::Prove(BlobNonce::from_bytes(nonce))),
+        1 => reasons().prop_map(OfferAnswer::Refused),
+    ];
+    prop_oneof![
+        (documents(), hash(), any::<u64>()).prop_map(|(document, hash, size_bytes)| {
+            Frame::Offer(Offer {
+                document,
+                hash,
+                size_bytes,
+            })
+        }),
+        (hash(), answers).prop_map(|(hash, answer)| Frame::Offered(Offered { hash, answer })),
+        (hash(), any::<[u8; 32]>()).prop_map(|(hash, proof)| Frame::Prove(Prove {
+            hash,
+            proof: Possession::from_bytes(proof),
+        })),
+        (hash(), any::<u32>(), any::<bool>()).prop_map(|(hash, chunk, is_complete)| {
+            Frame::Kept(Kept {
+                hash,
+                chunk,
+                is_complete,
+            })
+        }),
+        (documents(), hash(), any::<[u32; 2]>()).prop_map(|(document, hash, [first, count])| {
+            Frame::Get(Get {
+                document,
+                hash,
+                first,
+                count,
+            })
+        }),
+        (hash(), any::<u64>(), any::<u32>(), vec(any::<u8>(), 0..400)).prop_map(
+            |(hash, size_bytes, chunk, slice)| Frame::Part(Part {
+                hash,
+                size_bytes,
+                chunk,
+                slice,
+            })
+        ),
+        (hash(), reasons()).prop_map(|(hash, reason)| Frame::Withheld(Withheld { hash, reason })),
+    ]
 }
 
 fn scopes() -> impl Strategy<Value = Scope> {

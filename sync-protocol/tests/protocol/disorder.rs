@@ -293,7 +293,11 @@ impl World {
                 RelayOutput::Compare(compare) => {
                     self.due.push(Due::Compare(compare.documents, compare.last));
                 }
-                RelayOutput::Removed(proof) => panic!("{proof:?}"),
+                other @ (RelayOutput::Removed(_)
+                | RelayOutput::Offered(_)
+                | RelayOutput::Part { .. }
+                | RelayOutput::Proved { .. }
+                | RelayOutput::Get(_)) => panic!("{other:?}"),
                 RelayOutput::Closed(reason) => panic!("{reason:?}"),
             }
         }
@@ -324,7 +328,12 @@ impl World {
                     self.held = (1..=cursor).zip(self.log.iter().cloned()).collect();
                     self.cursor = cursor;
                 }
-                other @ (DeviceOutput::Noticed(_) | DeviceOutput::Noted(_)) => panic!("{other:?}"),
+                other @ (DeviceOutput::Noticed(_)
+                | DeviceOutput::Noted(_)
+                | DeviceOutput::Offered { .. }
+                | DeviceOutput::Kept { .. }
+                | DeviceOutput::Part { .. }
+                | DeviceOutput::Withheld { .. }) => panic!("{other:?}"),
                 DeviceOutput::Closed(reason) => panic!("{reason:?}"),
             }
         }

@@ -240,13 +240,18 @@ fn what_a_later_version_adds_is_skipped_at_an_end_and_named_where_it_matters() {
     );
     // Kinds that cannot be skipped.
     assert_eq!(
-        decode(&[0x81, 15]),
-        Err(DecodeError::UnknownFrame { kind: 15 })
+        decode(&[0x81, 22]),
+        Err(DecodeError::UnknownFrame { kind: 22 })
     );
     let verdict = [0x86, 3, 1, 0, 0xf6, 0x81, 1, 0x81, 0x82, 9, 1];
     assert_eq!(
         decode(&verdict),
         Err(DecodeError::UnknownVerdict { kind: 9 })
+    );
+    let answer = [&[0x83, 16, 0x58, 32][..], &[0; 32], &[0x81, 4]].concat();
+    assert_eq!(
+        decode(&answer),
+        Err(DecodeError::UnknownOfferAnswer { kind: 4 })
     );
     let entry = [&[0x86, 4, 0x61, b'a', 1, 0x50][..], &[0; 16], &[1, 0x82, 0]].concat();
     let body = [0x84, 0x80, 0x80, 0x80, 0x81, 0x82, 9, 1];

@@ -12,14 +12,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use gridbeat_base::{
-    ChangeHash, DeviceId, DocumentId, Hlc, Incarnation, Install, Random, Scope, Verbs, WallTime,
+    BlobHash, ChangeHash, DeviceId, DocumentId, Hlc, Incarnation, Install, Random, Scope, Verbs,
+    WallTime,
 };
 use gridbeat_sync_protocol::{
-    Ack, Applied, BatchMark, BatchStamp, BatchStatement, Compare, CompareDocument, Compared,
-    ComparedDocument, Entry, Feed, FeedChange, Frame, Grant, Held, Hello, Item, Noted, Notice,
-    PackForm, Push, PushChange, PushDocument, Reconcile, Reconciler, RemovalHash, RemovalProof,
+    Ack, Applied, BatchMark, BatchStamp, BatchStatement, BlobNonce, BlobTree, ChunkSet, Compare,
+    CompareDocument, Compared, ComparedDocument, Entry, Feed, FeedChange, Frame, Get, Grant, Held,
+    Hello, Item, Kept, Noted, Notice, Offer, OfferAnswer, Offered, PackForm, Part, Possession,
+    Prove, Push, PushChange, PushDocument, Reconcile, Reconciler, RemovalHash, RemovalProof,
     RemovalStatement, Removed, ScopeGreeting, Signer, Snapshot, SnapshotDocument, SnapshotMark,
-    Taken, Verdict, Versions, Welcome, decode, encode,
+    Taken, Verdict, Versions, Welcome, Withheld, blob_hash, decode, encode,
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -180,6 +182,10 @@ fn snapshot_vectors() -> Vec<(&'static str, Frame)> {
         })
     };
     let mut returning = hello(&[("330211001", 0)]);
+    returning.versions = Versions {
+        newest: 3,
+        oldest: 1,
+    };
     returning.scopes[0].snapshot = Some(SnapshotMark {
         as_of: 299,
         mark: 9_876_543_210,
@@ -551,6 +557,63 @@ fn leave_vectors() -> Vec<(&'static str, Frame)> {
     ]
 }
 
+fn blob_vectors() -> Vec<(&'static str, Frame)> {
+    let hash = BlobHash::from_bytes(bytes(40));
+    let answer = |answer| Frame::Offered(Offered { hash, answer });
+    let mut kept = ChunkSet::empty(306);
+    for chunk in (0..12).chain(13..14) {
+        kept.insert(chunk);
+    }
+    let offer = Offer {
+        document: document(1),
+        hash,
+        size_bytes: 5_000_000,
+    };
+    let photo: Vec<u8> = b"photo".to_vec();
+    let nonce = BlobNonce::from_bytes(bytes(42));
+    let proof = Possession::of(&nonce, &photo[..]).unwrap();
+    let whole = blob_hash(&photo);
+    let tree = BlobTree::of(whole, 5, &photo[..]).unwrap();
+    let part = Part {
+        hash: whole,
+        size_bytes: 5,
+        chunk: 0,
+        slice: tree.slice(0, &photo).unwrap(),
+    };
+    let word = |is_complete| Kept {
+        hash,
+        chunk: 305,
+        is_complete,
+    };
+    let get = Get {
+        document: document(1),
+        hash,
+        first: 12,
+        count: 8,
+    };
+    let withheld = Withheld {
+        hash,
+        reason: reason("blob_not_here"),
+    };
+    vec![
+        ("offer.v4", Frame::Offer(offer)),
+        ("offered-wanted.v4", answer(OfferAnswer::Wanted(kept))),
+        ("offered-complete.v4", answer(OfferAnswer::Complete)),
+        ("offered-prove.v4", answer(OfferAnswer::Prove(nonce))),
+        (
+            "offered-refused.v4",
+            answer(OfferAnswer::Refused(reason("blob_not_attached"))),
+        ),
+        ("prove.v4", Frame::Prove(Prove { hash: whole, proof })),
+        ("kept.v4", Frame::Kept(word(false))),
+        ("kept-complete.v4", Frame::Kept(word(true))),
+        ("get.v4", Frame::Get(get)),
+        ("part.v4", Frame::Part(part)),
+        ("part-of-many.v4", Frame::Part(crate::blobs::part(2))),
+        ("withheld.v4", Frame::Withheld(withheld)),
+    ]
+}
+
 fn vectors() -> Vec<(&'static str, Frame)> {
     [
         hello_vectors(),
@@ -561,6 +624,7 @@ fn vectors() -> Vec<(&'static str, Frame)> {
         leave_vectors(),
         apart_vectors(),
         snapshot_vectors(),
+        blob_vectors(),
     ]
     .concat()
 }

@@ -6,13 +6,15 @@
 
 use gridbeat_base::{Lane, Verbs, WallTime};
 use gridbeat_sync_protocol::{
-    Ack, Applied, Close, Compare, CompareDocument, Compared, ComparedDocument, DeviceOutput, Entry,
-    Feed, Frame, Grant, PackForm, Push, Reconcile, RelayOutput, ScopeGreeting, Verdict, Welcome,
+    Ack, Applied, BlobNonce, ChunkSet, Close, Compare, CompareDocument, Compared, ComparedDocument,
+    DeviceOutput, Entry, Feed, Frame, Get, Grant, Offer, OfferAnswer, PackForm, Part, Push,
+    Reconcile, RelayOutput, ScopeGreeting, Verdict, Welcome, Withheld,
 };
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
+use crate::blobs::{get, kept, offer, offered, part, prove, wanted};
 use crate::support::*;
 
 fn scopes() -> impl Strategy<Value = &'static str> {
@@ -53,7 +55,7 @@ fn welcomes() -> impl Strategy<Value = Frame> {
         verbs: (head % 3 > 0).then(|| Verbs::known(head)),
         snapshot: (head % 3 > 1).then_some(head),
     });
-    (0..3u16, 8..10u8, vec(greetings, 0..3)).prop_map(|(version, life, scopes)| {
+    (0..4u16, 8..10u8, vec(greetings, 0..3)).prop_map(|(version, life, scopes)| {
         Frame::Welcome(Welcome {
             version,
             incarnation: incarnation(life),
@@ -151,10 +153,52 @@ fn from_relays() -> impl Strategy<Value = Frame> {
         3 => acks(),
         3 => reconciles(),
         3 => compareds(),
+        4 => blobs_down(),
         1 => welcomes(),
         1 => prop_oneof![Just(notice(Some("b"))), Just(notice(Some("c"))), Just(notice(None))],
         1 => Just(Frame::Close(close())),
     ]
+}
+
+/// Frames about one blob of three chunks, some of which make sense.
+fn blobs_up() -> impl Strategy<Value = Frame> {
+    let documents = || (1..3u8).prop_map(document);
+    prop_oneof![
+        documents().prop_map(|document| Frame::Offer(Offer {
+            document,
+            ..offer()
+        })),
+        parts(),
+        parts(),
+        any::<bool>().prop_map(|is_good| prove([u8::from(is_good); 32])),
+        (documents(), 0..3u32, 0..10u32).prop_map(|(document, first, count)| Frame::Get(Get {
+            document,
+            ..get(first, count)
+        })),
+    ]
+}
+
+fn blobs_down() -> impl Strategy<Value = Frame> {
+    prop_oneof![
+        vec(0..3u32, 0..3).prop_map(|chunks| offered(wanted(&chunks))),
+        Just(offered(OfferAnswer::Complete)),
+        Just(offered(OfferAnswer::Prove(BlobNonce::from_bytes([1; 32])))),
+        (0..3u32, any::<bool>()).prop_map(|(chunk, is_complete)| kept(chunk, is_complete)),
+        parts(),
+        Just(Frame::Withheld(Withheld {
+            hash: offer().hash,
+            reason: reason("no"),
+        })),
+    ]
+}
+
+/// Parts of which one in four has another's number.
+fn parts() -> impl Strategy<Value = Frame> {
+    (0..3u32, 0..4u32).prop_map(|(of, apart)| {
+        let part = part(of);
+        let chunk = if apart == 0 { (of + 1) % 3 } else { of };
+        Frame::Part(Part { chunk, ..part })
+    })
 }
 
 fn from_devices() -> impl Strategy<Value = Frame> {
@@ -164,6 +208,7 @@ fn from_devices() -> impl Strategy<Value = Frame> {
         4 => reconciles(),
         4 => compares(),
         2 => (1..3u8).prop_map(removed_of),
+        6 => blobs_up(),
         1 => Just(Frame::Hello(hello(&[("a", 10)]))),
         1 => Just(Frame::Close(close())),
     ]
@@ -287,6 +332,23 @@ proptest! {
                     }
                     RelayOutput::Removed(proof) => {
                         let _ = session.noted(proof.hash);
+                    }
+                    RelayOutput::Offered(offer) => {
+                        let answer = match offer.document == document(1) {
+                            true => OfferAnswer::Wanted(ChunkSet::of_size(offer.size_bytes)),
+                            false => OfferAnswer::Prove(BlobNonce::from_bytes([1; 32])),
+                        };
+                        let _ = session.offered(offer.hash, answer);
+                    }
+                    RelayOutput::Proved { offer, .. } => {
+                        let _ = session.offered(offer.hash, OfferAnswer::Refused(reason("no")));
+                    }
+                    RelayOutput::Part { offer, chunk, .. } => {
+                        let is_last = session.is_last_chunk(&offer.hash);
+                        let _ = session.kept(offer.hash, chunk, is_last);
+                    }
+                    RelayOutput::Get(get) => {
+                        let _ = session.withhold(get.hash, reason("no"));
                     }
                     RelayOutput::Send { .. }
                     | RelayOutput::Applied { .. }

@@ -5,6 +5,7 @@
 )]
 
 mod arbitrary;
+mod blobs;
 mod device_rules;
 mod disorder;
 mod enrol;

@@ -5,7 +5,8 @@
 
 use gridbeat_sync_protocol::{
     Ack, BatchStamp, Compare, Compared, EnrolAnswer, EnrolRequest, Entry, FeedChange, Frame, Grant,
-    Hello, Issued, Push, Reason, RemovalStatement, Removed, SUITE, Snapshot, Verdict, Welcome,
+    Hello, Issued, OfferAnswer, Push, Reason, RemovalStatement, Removed, SUITE, Snapshot, Verdict,
+    Welcome,
 };
 use serde_json::{Value, json};
 
@@ -61,6 +62,73 @@ pub(crate) fn of_frame(frame: &Frame) -> Value {
         Frame::Taken(taken) => {
             json!({"frame": "taken", "scope": taken.scope.as_str(), "number": taken.number})
         }
+        Frame::Offer(_)
+        | Frame::Offered(_)
+        | Frame::Prove(_)
+        | Frame::Kept(_)
+        | Frame::Get(_)
+        | Frame::Part(_)
+        | Frame::Withheld(_) => of_blob_frame(frame),
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "the caller has the others")]
+fn of_blob_frame(frame: &Frame) -> Value {
+    match frame {
+        Frame::Offer(offer) => json!({
+            "frame": "offer",
+            "document": hex(offer.document.bytes()),
+            "blob": hex(offer.hash.bytes()),
+            "size": offer.size_bytes,
+        }),
+        Frame::Offered(offered) => json!({
+            "frame": "offered",
+            "blob": hex(offered.hash.bytes()),
+            "answer": of_offer_answer(&offered.answer),
+        }),
+        Frame::Prove(prove) => json!({
+            "frame": "prove",
+            "blob": hex(prove.hash.bytes()),
+            "proof": hex(prove.proof.bytes()),
+        }),
+        Frame::Kept(kept) => json!({
+            "frame": "kept",
+            "blob": hex(kept.hash.bytes()),
+            "chunk": kept.chunk,
+            "complete": kept.is_complete,
+        }),
+        Frame::Get(get) => json!({
+            "frame": "get",
+            "document": hex(get.document.bytes()),
+            "blob": hex(get.hash.bytes()),
+            "first": get.first,
+            "count": get.count,
+        }),
+        Frame::Part(part) => json!({
+            "frame": "part",
+            "blob": hex(part.hash.bytes()),
+            "size": part.size_bytes,
+            "chunk": part.chunk,
+            "slice": hex(&part.slice),
+        }),
+        Frame::Withheld(withheld) => json!({
+            "frame": "withheld",
+            "blob": hex(withheld.hash.bytes()),
+            "reason": of_reason(&withheld.reason),
+        }),
+        _ => unreachable!("not of blobs"),
+    }
+}
+
+fn of_offer_answer(answer: &OfferAnswer) -> Value {
+    match answer {
+        OfferAnswer::Wanted(kept) => json!({
+            "answer": "wanted",
+            "kept": (0..kept.count()).map(|chunk| kept.contains(chunk)).collect::<Vec<_>>(),
+        }),
+        OfferAnswer::Complete => json!({"answer": "complete"}),
+        OfferAnswer::Prove(nonce) => json!({"answer": "prove", "nonce": hex(nonce.bytes())}),
+        OfferAnswer::Refused(reason) => json!({"answer": "refused", "reason": of_reason(reason)}),
     }
 }
 

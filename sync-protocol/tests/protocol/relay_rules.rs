@@ -7,7 +7,7 @@ use gridbeat_sync_protocol::limits::{FEED_WEIGHT_MAX, FEED_WINDOW_BYTES, GREETIN
 use gridbeat_sync_protocol::{
     Ack, Applied, CloseReason, Compare, CompareDocument, Compared, ComparedDocument, DeviceInput,
     DeviceOutput, DeviceSession, Entry, Feed, Frame, Grant, Hello, Noted, PackForm, Reconcile,
-    RemovalHash, ScopeGreeting, SessionError, Taken, Verdict, Welcome,
+    RemovalHash, ScopeGreeting, SessionError, Taken, VERSION_NEWEST, Verdict, Welcome,
 };
 
 use crate::support::*;
@@ -312,7 +312,7 @@ fn the_relay_greets_first_and_once() {
 #[test]
 fn the_relay_chooses_among_the_versions_offered() {
     let mut bad = welcome(vec![greeting("a", 10)]);
-    bad.version = 4;
+    bad.version = VERSION_NEWEST + 1;
     check(
         "version_not_offered",
         greeting_a(),

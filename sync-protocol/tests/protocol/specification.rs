@@ -60,6 +60,11 @@ fn the_limits_are_the_published_ones() {
         ("COMPARE_DOCUMENTS_MAX", COMPARE_DOCUMENTS_MAX),
         ("COMPARE_CHANGES_MAX", COMPARE_CHANGES_MAX),
         ("REMOVAL_BYTES_MAX", REMOVAL_BYTES_MAX),
+        ("BLOB_BYTES_MAX", usize::try_from(BLOB_BYTES_MAX).unwrap()),
+        ("SLICE_BYTES_MAX", SLICE_BYTES_MAX),
+        ("OFFERS_OPEN_MAX", OFFERS_OPEN_MAX),
+        ("PARTS_OUT_MAX", PARTS_OUT_MAX),
+        ("PARTS_ASKED_MAX", usize::try_from(PARTS_ASKED_MAX).unwrap()),
         ("ENROL_REQUEST_BYTES_MAX", ENROL_REQUEST_BYTES_MAX),
         ("ENROL_ANSWER_BYTES_MAX", ENROL_ANSWER_BYTES_MAX),
         ("CERTIFICATE_BYTES_MAX", CERTIFICATE_BYTES_MAX),
@@ -99,7 +104,10 @@ fn every_code_is_published_and_tested() {
         .cloned()
         .collect();
     assert_eq!(codes, published);
-    let tests = text("tests/protocol/device_rules.rs") + &text("tests/protocol/relay_rules.rs");
+    let files = ["device_rules", "relay_rules", "blobs"];
+    let tests = files
+        .map(|file| text(&format!("tests/protocol/{file}.rs")))
+        .concat();
     for code in &codes {
         assert!(tests.contains(&format!("\"{code}\"")), "{code} has no test");
         assert!(

@@ -38,6 +38,10 @@ fn feeds(session: &mut DeviceSession) -> Vec<u64> {
         | DeviceOutput::Aligned { .. }
         | DeviceOutput::Noticed(_)
         | DeviceOutput::Noted(_)
+        | DeviceOutput::Offered { .. }
+        | DeviceOutput::Kept { .. }
+        | DeviceOutput::Part { .. }
+        | DeviceOutput::Withheld { .. }
         | DeviceOutput::Closed(_) => None,
     };
     device_outputs(session)

@@ -175,7 +175,11 @@ impl Hostile {
                     | DeviceOutput::Compared(_)
                     | DeviceOutput::Aligned { .. }
                     | DeviceOutput::Noticed(_)
-                    | DeviceOutput::Noted(_) => {}
+                    | DeviceOutput::Noted(_)
+                    | DeviceOutput::Offered { .. }
+                    | DeviceOutput::Kept { .. }
+                    | DeviceOutput::Part { .. }
+                    | DeviceOutput::Withheld { .. } => {}
                 }
             }
             let event = tokio::time::timeout(PATIENCE, events.recv()).await?;

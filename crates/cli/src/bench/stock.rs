@@ -308,6 +308,7 @@ impl Stock {
                     device_core::Output::Send { frame, .. } => up.push(frame),
                     device_core::Output::Changed { .. }
                     | device_core::Output::State(_)
+                    | device_core::Output::Blobs { .. }
                     | device_core::Output::Leave(_) => {}
                     device_core::Output::Close(reason) => bail!("the device closed: {reason:?}"),
                 }

@@ -173,12 +173,17 @@ fn settle(
         }
         loaded.store(work.tx, touched)?;
     }
-    Ok(work.finish_leaving(document)?)
+    Ok(work.finish_leaving(link, document)?)
 }
 
 /// A document that was leaving the scope entered it again by this push.
 fn stay(work: &mut Work<'_>, loaded: &Loaded, scope: Option<i64>) -> Result<(), LinkError> {
-    let Some(scope) = scope else {
+    // No feed brings it to a scope that is not granted any more: there it goes on leaving.
+    let granted = |scope: &i64| {
+        let row = work.book.scope(*scope);
+        row.is_some_and(|(_, row)| row.grant != Grant::None)
+    };
+    let Some(scope) = scope.filter(granted) else {
         return Ok(());
     };
     let place = scopes::placement(work.tx, loaded.id, scope)?;

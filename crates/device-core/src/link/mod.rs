@@ -1,6 +1,7 @@
 //! The device's side of the link: what a session with the relay does to the file.
 //!
 //! - `link` (here): the state of one session, and what the caller hands in
+//! - `take`: what each word of the relay does
 //! - `work`: one transaction of it, and what every part does to a document
 //! - `push`: what is sent next
 //! - `ack`, `rebase`: what became of it; a refusal and the intents behind it
@@ -8,12 +9,14 @@
 //! - `snapshot`: a scope that this device has nothing of
 //! - `kept`: what was kept aside, to a relay that lost it
 //! - `repair`: two sides that differ find out where
+//! - `blobs`: photos and other blobs, chunk by chunk
 //! - `leave`: what goes with a grant, and what is stated about it
 //!
 //! All effects of one call are one transaction; what is told to the relay about them is told after its
 //! commit. A session's own state lives in memory and dies with it: the next one begins from the file.
 
 mod ack;
+mod blobs;
 mod feed;
 mod kept;
 mod leave;
@@ -21,6 +24,7 @@ mod push;
 mod rebase;
 mod repair;
 mod snapshot;
+mod take;
 mod welcome;
 mod work;
 
@@ -36,6 +40,7 @@ use crate::{Device, LinkError, StorageError, SyncProblem, SyncState};
 use push::{PushOut, Pusher};
 use repair::Repair;
 use snapshot::Snapping;
+use take::{Told, take_in};
 use work::Work;
 
 /// How often one scope is reconciled in a session before the device says that it cannot be: once for
@@ -63,6 +68,11 @@ pub enum Output {
     },
     /// Synchronisation stands differently from before.
     State(SyncState),
+    /// Blobs of these documents are further on their way than before; committed.
+    Blobs {
+        /// The documents, in order of id.
+        documents: Vec<DocumentId>,
+    },
     /// A scope is being left, or everything; or that is done.
     Leave(Leave),
     /// The session is over; drop the connection once what was to be sent is sent.
@@ -125,6 +135,8 @@ pub(crate) struct Link {
     is_wiped: bool,
     /// What was kept aside, on its way to a relay that may have lost it.
     offering: kept::Offering,
+    /// Photos and other blobs, both ways.
+    blobs: blobs::Blobs,
 }
 
 /// Where one scope stands in a session.
@@ -158,8 +170,14 @@ struct OwnEntry {
 }
 
 impl Link {
-    pub(crate) const fn next_deadline(&self) -> Option<Monotonic> {
-        self.session.next_deadline()
+    pub(crate) fn next_deadline(&self) -> Option<Monotonic> {
+        let blobs = self.blobs.next_deadline();
+        self.session.next_deadline().into_iter().chain(blobs).min()
+    }
+
+    /// Returns whether a relay is there that takes blobs.
+    fn takes_blobs(&self) -> bool {
+        self.session.speaks_of_blobs() && !self.surrenders
     }
 
     fn scope(&mut self, scope: &Scope) -> &mut ScopeLink {
@@ -215,6 +233,7 @@ impl Device {
             handed_over: 0,
             is_wiped: false,
             offering: kept::Offering::default(),
+            blobs: blobs::Blobs::default(),
         });
         self.send_waiting(now);
         self.show(now);
@@ -277,8 +296,17 @@ impl Device {
     fn drop_frames(&mut self) {
         self.outputs.retain(|output| match output {
             Output::Send { .. } | Output::Close(_) => false,
-            Output::Changed { .. } | Output::State(_) | Output::Leave(_) => true,
+            Output::Changed { .. } | Output::State(_) | Output::Blobs { .. } | Output::Leave(_) => {
+                true
+            }
         });
+    }
+
+    /// Returns whether the relay is to say something about a blob: it was offered one, sent a chunk, or asked for some.
+    pub fn awaits_blobs(&self) -> bool {
+        self.link
+            .as_ref()
+            .is_some_and(|link| link.session.awaits_blobs())
     }
 
     /// Returns where synchronisation stands.
@@ -306,6 +334,8 @@ impl Device {
             while let Some(output) = link.session.poll_output() {
                 if let DeviceOutput::Send { lane, frame } = output {
                     self.outputs.push_back(Output::Send { lane, frame });
+                } else if let DeviceOutput::Withheld { get, .. } = output {
+                    blobs::withheld(&mut link.blobs, get, now.monotonic);
                 } else {
                     events.push(output);
                 }
@@ -315,6 +345,11 @@ impl Device {
             }
         }
         let result = match result {
+            // Nothing to write down: another time to look what may be sent.
+            Ok(()) if events.is_empty() && self.leave_due.is_none() => {
+                self.send_waiting(now);
+                Ok(())
+            }
             Ok(()) => self.carry_out(now, events),
             Err(error) => {
                 self.end(now, CloseReason::Failed(error.clone()));
@@ -332,68 +367,21 @@ impl Device {
         let Some(mut link) = self.link.take() else {
             return Ok(());
         };
-        let mut closed = None;
-        let mut fed = BTreeSet::new();
-        let mut taken = BTreeMap::new();
+        let mut told = Told::default();
         self.in_transaction(now, |work| {
             for event in events {
-                match event {
-                    DeviceOutput::Send { .. } => unreachable!("sent where it came out"),
-                    DeviceOutput::Welcomed(welcome) => welcome::apply(work, &mut link, &welcome)?,
-                    DeviceOutput::Acknowledged {
-                        number,
-                        scope,
-                        received,
-                        first_seq,
-                        attached,
-                        verdicts,
-                    } => {
-                        let answer = ack::Answer {
-                            scope,
-                            received,
-                            first_seq,
-                            attached,
-                            verdicts,
-                        };
-                        ack::apply(work, &mut link, number, answer)?;
-                    }
-                    DeviceOutput::Feed(feed) => {
-                        feed::apply(work, &mut link, &feed)?;
-                        fed.insert(feed.scope);
-                    }
-                    DeviceOutput::Snapshot(frame) => {
-                        snapshot::apply(work, &mut link, &frame)?;
-                        taken.insert(frame.scope, frame.number);
-                    }
-                    DeviceOutput::Reconciled { scope, message, .. } => {
-                        repair::step(work, &mut link, &scope, &message)?;
-                    }
-                    DeviceOutput::Compared(compared) => {
-                        repair::compared(work, &mut link, compared)?;
-                    }
-                    DeviceOutput::Aligned { scope, cursor } => {
-                        repair::aligned(work, &mut link, &scope, cursor)?;
-                    }
-                    DeviceOutput::Noticed(notice) => {
-                        link.surrenders |= notice.scope.is_none();
-                        work.leave_news.push(Leave::Noticed {
-                            scope: notice.scope,
-                            deadline: notice.deadline,
-                        });
-                    }
-                    DeviceOutput::Noted(removal) => leave::noted(work, &link, &removal)?,
-                    DeviceOutput::Closed(reason) => closed = Some(reason),
-                }
+                take_in(work, &mut link, &mut told, event)?;
             }
             repair::begin_due(work, &mut link)?;
             repair::reopen_lost(work, &mut link)
         })?;
-        for (scope, number) in taken {
+        for (scope, number) in told.taken {
             link.session.taken(&scope, number)?;
         }
-        self.tell_applied(&mut link, fed)?;
+        self.tell_applied(&mut link, told.fed)?;
+        blobs::prove(self.store.reader(), &mut link, told.to_prove)?;
         self.leave_with(now, link)?;
-        match closed {
+        match told.closed {
             Some(reason) => self.end(now, reason),
             None => self.send_waiting(now),
         }
@@ -438,13 +426,16 @@ impl Device {
                 install,
                 leaves: false,
                 leave_news: Vec::new(),
+                blobs_changed: BTreeSet::new(),
             };
             job(&mut work)?;
             work.book.keep(tx, &before)?;
             let flags = (work.rebased, work.leaves, work.leave_news);
-            Ok::<_, LinkError>((work.book, work.counters, work.changed, flags))
+            let changed = (work.changed, work.blobs_changed);
+            Ok::<_, LinkError>((work.book, work.counters, changed, flags))
         })?;
         let (book, counters, changed, (rebased, leaves, leave_news)) = done;
+        let (changed, blobs_changed) = changed;
         self.book = book;
         self.counters = counters;
         if rebased {
@@ -456,6 +447,11 @@ impl Device {
         if !changed.is_empty() {
             self.outputs.push_back(Output::Changed {
                 documents: changed.into_iter().collect(),
+            });
+        }
+        if !blobs_changed.is_empty() {
+            self.outputs.push_back(Output::Blobs {
+                documents: blobs_changed.into_iter().collect(),
             });
         }
         self.outputs
@@ -476,7 +472,8 @@ impl Device {
         };
         let db = self.store.reader();
         let mut result = push::fill(db, &mut self.book, &pusher, &mut link)
-            .and_then(|()| kept::fill(db, &mut self.book, &pusher, &mut link));
+            .and_then(|()| kept::fill(db, &mut self.book, &pusher, &mut link))
+            .and_then(|()| blobs::fill(db, now.monotonic, &mut link));
         if result.is_ok() && link.surrenders {
             result = leave::surrender(db, &mut self.book, &pusher, &self.kinds, &mut link);
         }

@@ -89,6 +89,8 @@ pub(super) fn refuse(
                 | SaveError::DocumentExists { .. }
                 | SaveError::UnknownScope { .. }
                 | SaveError::NotRefused { .. }
+                | SaveError::BlobSize { .. }
+                | SaveError::BlobUnreadable(_)
                 | SaveError::NotGranted(_),
             ) => keep(work, loaded, scope, &change, &fallen(first))?,
         }

@@ -6,7 +6,7 @@ use super::snapshot::Snapping;
 use super::work::Work;
 use super::{Link, ScopeLink, leave};
 use crate::LinkError;
-use crate::store::{kept, scopes};
+use crate::store::{blobs, kept, scopes};
 
 /// Takes the greeting in.
 pub(super) fn apply(
@@ -27,6 +27,9 @@ pub(super) fn apply(
     kept::trim(work.tx, work.now.wall)?;
     let known = work.book.incarnation;
     let is_other_life = known.is_some_and(|life| life != welcome.incarnation);
+    if is_other_life {
+        blobs::doubt_all(work.tx)?;
+    }
     for greeting in &welcome.scopes {
         match greeting.grant {
             Grant::None => leave::begin(work, &greeting.scope, is_other_life),
@@ -38,7 +41,7 @@ pub(super) fn apply(
         link.incarnation = Some(welcome.incarnation);
         adopt_incarnation(work, link);
     }
-    Ok(())
+    super::blobs::welcomed(work, link)
 }
 
 /// Makes the relay's incarnation ours if no scope is left to reconcile with it, and it lacks nothing of ours.

@@ -12,7 +12,7 @@ use crate::book::Book;
 use crate::store::documents::{self, Loaded};
 use crate::store::outbox::{self, Waiting};
 use crate::store::scopes::{self, Membership, Placement};
-use crate::store::{kept, log, sql};
+use crate::store::{blobs, kept, log, sql};
 use crate::{Counters, StorageError};
 
 /// One transaction: what it may use, and what memory will be when it is committed.
@@ -33,6 +33,8 @@ pub(super) struct Work<'a> {
     pub(super) leaves: bool,
     /// What is made known about leaving.
     pub(super) leave_news: Vec<Leave>,
+    /// Documents whose blobs are further on their way.
+    pub(super) blobs_changed: BTreeSet<DocumentId>,
 }
 
 impl Work<'_> {
@@ -167,6 +169,7 @@ impl Work<'_> {
             None if unsent.iter().any(|waiting| waiting.scope == scope) => {
                 Some(Membership::Leaving)
             }
+            None if self.owes_blobs(link, id)? => Some(Membership::Leaving),
             None => None,
         };
         match stays {
@@ -185,15 +188,24 @@ impl Work<'_> {
         }
     }
 
+    /// Returns whether a document that leaves is to stay until its blobs are sent. With a relay that takes none, it
+    /// goes, and its blobs stay without it.
+    fn owes_blobs(&self, link: Option<&Link>, document: i64) -> Result<bool, StorageError> {
+        let may_be_sent = link.is_none_or(Link::takes_blobs);
+        Ok(may_be_sent && blobs::has_to_send(self.tx, document)?)
+    }
+
     /// Lets a document go that was only kept for what was unsent, once nothing is.
     pub(super) fn finish_leaving(
         &mut self,
+        link: &Link,
         document: (i64, DocumentId),
     ) -> Result<(), StorageError> {
         let placements = scopes::placements(self.tx, document.0)?;
         let leaving = |place: &&Placement| place.membership == Membership::Leaving;
         if !placements.iter().any(|place| leaving(&place))
             || !outbox::of_document(self.tx, document.0)?.is_empty()
+            || self.owes_blobs(Some(link), document.0)?
         {
             return Ok(());
         }

@@ -4,7 +4,7 @@
 //! screens query is written in the same call, so it can never differ from the document.
 
 use core::fmt;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gridbeat_base::{ChangeHash, DeviceId, DocumentId, WallTime};
@@ -12,7 +12,7 @@ use gridbeat_document::{Change, Document, Kind, Kinds, Provenance, View};
 use rusqlite::{Connection, params};
 
 use super::log::{self, Intent, LogEntry};
-use super::{outbox, records, sql};
+use super::{blobs, outbox, records, sql};
 use crate::{LinkError, ReadError, SaveError, StorageError};
 
 /// One document in memory, with what the log knows of its changes.
@@ -130,8 +130,25 @@ pub(crate) fn fingerprint(
     )
 }
 
+/// Lists the references of all documents, of a file in which they never were.
+pub(crate) fn list_references(db: &Connection, kinds: &Kinds) -> Result<(), StorageError> {
+    for (uuid, _) in fingerprint(db)? {
+        // One of a kind that this program does not know says nothing here.
+        match load(db, kinds, uuid) {
+            Ok(Some(loaded)) => {
+                let blobs = loaded.kind.blobs(&loaded.view());
+                blobs::set_references(db, loaded.id, &blobs)?;
+            }
+            Ok(None) | Err(LoadFault::UnknownKind(_)) => {}
+            Err(LoadFault::Storage(source)) => return Err(source),
+        }
+    }
+    Ok(())
+}
+
 /// Removes a document and all that belongs to it but its places in scopes.
 pub(crate) fn delete(db: &Connection, id: i64) -> Result<(), StorageError> {
+    blobs::set_references(db, id, &BTreeSet::new())?;
     records::delete(db, id)?;
     log::delete_all(db, id)?;
     outbox::delete_all(db, id)?;
@@ -314,6 +331,7 @@ impl Loaded {
         let projection = self.kind.project(&view);
         match touched {
             Touched::Content => {
+                blobs::set_references(db, self.id, &self.kind.blobs(&view))?;
                 sql::execute(
                     db,
                     "UPDATE document SET heads = ?2, last = ?3, body = ?4, saved = ?5 WHERE id = ?1",

@@ -58,6 +58,12 @@ pub(crate) fn load(db: &Connection) -> Result<Meta, StorageError> {
     })
 }
 
+/// Returns whether the documents' references to blobs are still to be listed, and notes that they are.
+pub(crate) fn take_references_due(db: &Connection) -> Result<bool, StorageError> {
+    let due = sql::execute(db, "DELETE FROM meta WHERE key = 'references_due'", [])?;
+    Ok(due > 0)
+}
+
 /// Says whose file it is, on which installation.
 pub(crate) fn put_owner(
     db: &Connection,

@@ -43,6 +43,8 @@ DELETE FROM outbox;
 DELETE FROM placement;
 DELETE FROM refused;
 DELETE FROM kept;
+DELETE FROM attachment;
+DELETE FROM chunk;
 DELETE FROM blob;
 DELETE FROM change;
 DELETE FROM record;
@@ -212,6 +214,8 @@ impl StorageFault for SaveError {
             | Self::NotGranted(_)
             | Self::Intent(_)
             | Self::Edit(_)
+            | Self::BlobSize { .. }
+            | Self::BlobUnreadable(_)
             | Self::DiskFull => None,
         }
     }

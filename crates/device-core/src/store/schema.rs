@@ -11,15 +11,16 @@ use crate::StorageError;
 pub(crate) const APPLICATION_ID: u32 = 0x4772_6442;
 
 /// The latest format this program knows; stands in the header as `user_version`.
-pub(crate) const FORMAT: u32 = 6;
+pub(crate) const FORMAT: u32 = 7;
 
 /// How many numbers each document has for its changes, as a power of two: two hundred times as many as
 /// a document may have changes, for numbers are never used twice.
 pub(crate) const CHANGE_NUMBER_BITS: u32 = 20;
 
 /// `MIGRATIONS[n]` brings a file from format n to format n + 1.
-const MIGRATIONS: [&str; FORMAT as usize] =
-    [FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_4, FORMAT_5, FORMAT_6];
+const MIGRATIONS: [&str; FORMAT as usize] = [
+    FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_4, FORMAT_5, FORMAT_6, FORMAT_7,
+];
 
 // The log is clustered: a change's id is its document's id × 2^20 + its number there, so a document's
 // changes lie side by side and need no index. Heads are 32-byte hashes, sorted, end to end.
@@ -180,6 +181,51 @@ ALTER TABLE scope ADD COLUMN snapshot_as_of INTEGER; -- the feed goes on behind 
 ALTER TABLE scope ADD COLUMN snapshot_mark INTEGER;  -- the relay's, of 64 bits
 ";
 
+// Blobs in chunks of 16 KiB, clustered as changes are, and which documents refer to them. The references of documents
+// from before are not listed yet: that takes their kinds (`meta.references_due`).
+const FORMAT_7: &str = "
+ALTER TABLE blob RENAME TO blob_before;
+
+CREATE TABLE blob (
+    id       INTEGER PRIMARY KEY,
+    hash     BLOB NOT NULL UNIQUE,
+    size     INTEGER,                     -- NULL until known
+    is_whole INTEGER NOT NULL,            -- 1: every chunk is here
+    kept     BLOB NOT NULL,               -- bitmap of the chunks that the relay called durable
+    put      INTEGER,                     -- when a person put it here, ms; NULL if it came, or did not
+    wanted   INTEGER NOT NULL,            -- 1: to be fetched
+    is_left  INTEGER NOT NULL             -- 1: the last reference went before the relay had it
+) STRICT;
+CREATE INDEX blob_wanted ON blob (id) WHERE wanted = 1;
+
+CREATE TABLE chunk (
+    id    INTEGER PRIMARY KEY,            -- its blob's id × 2^20 + its number there
+    bytes BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE attachment (
+    document INTEGER NOT NULL,
+    blob     INTEGER NOT NULL,
+    state    INTEGER NOT NULL,            -- 0 idle, 1 to be sent, 2 received by the relay's word, 3 refused
+    PRIMARY KEY (document, blob)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX attachment_by_blob ON attachment (blob);
+CREATE INDEX attachment_to_send ON attachment (blob) WHERE state = 1;
+
+INSERT INTO blob (hash, size, is_whole, kept, put, wanted, is_left)
+    SELECT hash, length(bytes), 1, x'', unixepoch() * 1000, 0, 0 FROM blob_before WHERE length(bytes) > 0;
+WITH RECURSIVE piece (blob, hash, n) AS (
+    SELECT id, hash, 0 FROM blob
+    UNION ALL
+    SELECT piece.blob, piece.hash, piece.n + 1 FROM piece JOIN blob ON blob.id = piece.blob
+        WHERE (piece.n + 1) * 16384 < blob.size
+)
+INSERT INTO chunk SELECT piece.blob << 20 | piece.n, substr(b.bytes, 1 + piece.n * 16384, 16384)
+    FROM piece JOIN blob_before b ON b.hash = piece.hash;
+DROP TABLE blob_before;
+INSERT INTO meta SELECT 'references_due', 1 WHERE EXISTS (SELECT 1 FROM document);
+";
+
 /// Brings the file to the latest format. The caller has checked that it is not a later one.
 pub(crate) fn migrate(connection: &mut Connection) -> Result<(), StorageError> {
     let found = format(connection)?;
@@ -199,4 +245,46 @@ pub(crate) fn migrate(connection: &mut Connection) -> Result<(), StorageError> {
 /// Returns the file's format; 0 for an empty one.
 pub(crate) fn format(connection: &Connection) -> Result<u32, StorageError> {
     Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blobs_of_a_file_of_format_6_are_cut_into_chunks_and_keep_every_byte() {
+        let mut file = Connection::open_in_memory().unwrap();
+        for step in &MIGRATIONS[..6] {
+            file.execute_batch(step).unwrap();
+        }
+        file.pragma_update(None, "user_version", 6).unwrap();
+        let sizes = [1, 16_384, 16_385, 40_000];
+        let bytes = |size: usize| -> Vec<u8> { (0..size).map(|at| (at % 251) as u8).collect() };
+        for (hash, size) in (0u8..).zip(sizes) {
+            let insert = "INSERT INTO blob (hash, bytes) VALUES (?1, ?2)";
+            file.execute(insert, ([hash; 32], bytes(size))).unwrap();
+        }
+        migrate(&mut file).unwrap();
+        assert_eq!(format(&file).unwrap(), FORMAT);
+        for (hash, size) in (0u8..).zip(sizes) {
+            let find = "SELECT id, size FROM blob WHERE hash = ?1 AND is_whole = 1";
+            let (id, found): (i64, i64) = file
+                .query_row(find, [[hash; 32]], |row| Ok((row.get(0)?, row.get(1)?)))
+                .unwrap();
+            assert_eq!(found, i64::try_from(size).unwrap());
+            let mut find = file
+                .prepare("SELECT bytes FROM chunk WHERE id >> 20 = ?1 ORDER BY id")
+                .unwrap();
+            let chunks: Vec<Vec<u8>> = find
+                .query_map([id], |row| row.get(0))
+                .unwrap()
+                .map(Result::unwrap)
+                .collect();
+            assert_eq!(chunks.len(), size.div_ceil(16_384));
+            assert_eq!(chunks.concat(), bytes(size));
+        }
+        let due = "SELECT count(*) FROM meta WHERE key = 'references_due'";
+        let due: u32 = file.query_row(due, [], |row| row.get(0)).unwrap();
+        assert_eq!(due, 0, "there is no document");
+    }
 }

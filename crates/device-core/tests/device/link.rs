@@ -92,7 +92,10 @@ fn own_changes_come_back_as_a_count_and_only_then_is_it_in_sync() {
             match output {
                 Output::Send { frame, .. } => sent.push(frame),
                 Output::State(state) => states.push(state),
-                Output::Changed { .. } | Output::Leave(_) | Output::Close(_) => {}
+                Output::Changed { .. }
+                | Output::Blobs { .. }
+                | Output::Leave(_)
+                | Output::Close(_) => {}
             }
         }
         for frame in sent {

@@ -204,7 +204,13 @@ impl Relay {
             | Frame::Notice(_)
             | Frame::Noted(_)
             | Frame::Snapshot(_)
-            | Frame::Taken(_) => panic!("not for this relay"),
+            | Frame::Taken(_)
+            | Frame::Offered(_)
+            | Frame::Kept(_)
+            | Frame::Withheld(_) => panic!("not for a relay"),
+            Frame::Offer(_) | Frame::Prove(_) | Frame::Get(_) | Frame::Part(_) => {
+                panic!("no document here refers to a blob")
+            }
         }
     }
 
@@ -232,6 +238,13 @@ impl Relay {
                 | Frame::Noted(_)
                 | Frame::Snapshot(_)
                 | Frame::Taken(_)
+                | Frame::Offer(_)
+                | Frame::Offered(_)
+                | Frame::Prove(_)
+                | Frame::Kept(_)
+                | Frame::Get(_)
+                | Frame::Part(_)
+                | Frame::Withheld(_)
                 | Frame::Close(_) => "other",
             });
         }

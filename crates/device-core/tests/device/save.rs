@@ -188,8 +188,8 @@ fn a_copy_of_the_file_writes_under_another_actor_and_both_reconcile() {
 fn a_blob_comes_back_by_its_hash() {
     let mut world = World::synced(1);
     let device = &mut world.devices[0];
-    let hash = device.put_blob(b"photo").unwrap();
-    assert_eq!(device.put_blob(b"photo").unwrap(), hash);
+    let hash = device.put_blob(at(0), b"photo").unwrap();
+    assert_eq!(device.put_blob(at(0), b"photo").unwrap(), hash);
     assert_eq!(
         device.get_blob(hash).unwrap().as_deref(),
         Some(&b"photo"[..])

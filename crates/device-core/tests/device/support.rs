@@ -234,7 +234,11 @@ pub(crate) fn frames(device: &mut Device) -> Vec<Frame> {
     while let Some(output) = device.poll_output() {
         match output {
             Output::Send { lane, frame } => sent.push((lane, frame)),
-            Output::Changed { .. } | Output::State(_) | Output::Leave(_) | Output::Close(_) => {}
+            Output::Changed { .. }
+            | Output::State(_)
+            | Output::Blobs { .. }
+            | Output::Leave(_)
+            | Output::Close(_) => {}
         }
     }
     sent.into_iter().map(|(_, frame)| frame).collect()

@@ -46,6 +46,7 @@ pub(super) fn state(number: u8, head: u8) -> DocumentState {
         heads: vec![hash(head)],
         term: term(number, head),
         cache: vec![head; 50],
+        blobs: BTreeSet::new(),
         record: RecordFields {
             status: "reported".to_owned(),
             ..RecordFields::default()

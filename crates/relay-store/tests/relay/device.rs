@@ -334,7 +334,14 @@ impl Device {
             | Frame::Applied(_)
             | Frame::Compare(_)
             | Frame::Removed(_)
-            | Frame::Taken(_) => panic!("a relay sends no {:?}", frame.kind()),
+            | Frame::Taken(_)
+            | Frame::Offer(_)
+            | Frame::Offered(_)
+            | Frame::Prove(_)
+            | Frame::Kept(_)
+            | Frame::Get(_)
+            | Frame::Part(_)
+            | Frame::Withheld(_) => panic!("a relay sends no {:?}", frame.kind()),
         }
     }
 

@@ -1,0 +1,449 @@
+//! Photos that arrive: what an officer attaches comes to the relay and to whoever opens the record, chunk by chunk and
+//! whatever cuts it off; and to nobody else.
+
+use std::fs;
+use std::time::Duration;
+
+use gridbeat_base::{BlobHash, DocumentId, Media, Scope};
+use gridbeat_device_core::{BlobState, Output, SaveError};
+use gridbeat_sync_protocol::limits::{BLOB_BYTES_MAX, PARTS_OUT_MAX};
+use gridbeat_sync_protocol::{CHUNK_BYTES, Frame, FrameKind};
+use rusqlite::Connection;
+
+use crate::pump::{World, report, scope};
+
+/// A photo of so many chunks, the last a short one.
+fn photo(chunks: usize) -> Vec<u8> {
+    let size = (chunks - 1) * CHUNK_BYTES + 100;
+    let rest = (3..size).map(|at| (at / 11 % 256) as u8 ^ chunks as u8);
+    [0xff, 0xd8, 0xff].into_iter().chain(rest).collect()
+}
+
+fn state(world: &World, place: usize, document: DocumentId, hash: BlobHash) -> BlobState {
+    let attachments = world.seats[place].device.attachments(document).unwrap();
+    let attachment = attachments.iter().find(|it| it.hash == hash);
+    attachment.unwrap().state
+}
+
+/// How many of a record's photos are received, by the word of the relay, and by what it has.
+fn received(world: &World, place: usize, document: DocumentId) -> (usize, usize) {
+    let attachments = world.seats[place].device.attachments(document).unwrap();
+    let is_received = |state| matches!(state, BlobState::Received { .. });
+    let said = attachments.iter().filter(|it| is_received(it.state));
+    let rows = world.store().attachments().unwrap();
+    let has = rows
+        .iter()
+        .filter(|it| it.document == document && it.is_received);
+    (said.count(), has.count())
+}
+
+#[test]
+fn a_photo_comes_to_the_relay_and_to_whoever_opens_the_record() {
+    let mut world = World::new(2);
+    let document = world.report(0, "井盖破损").document;
+    let hash = world.attach(0, document, &photo(6));
+    assert_eq!(state(&world, 0, document, hash), BlobState::Here);
+    world.sync(0);
+    let is_here = true;
+    assert_eq!(
+        state(&world, 0, document, hash),
+        BlobState::Received { is_here }
+    );
+    assert_eq!(world.parts.len(), 6);
+    let row = world.store().attachments().unwrap()[0];
+    assert_eq!((row.hash, row.is_received), (hash, true));
+    assert_eq!(row.media, Some(Media::Jpeg));
+    assert_eq!(world.relay.counters().blobs_received, 1);
+    world.sync(1);
+    assert_eq!(state(&world, 1, document, hash), BlobState::Elsewhere);
+    assert_eq!(world.relay.counters().chunks_given, 0, "nobody opened it");
+    assert!(world.open(1, document, hash));
+    world.settle();
+    assert_eq!(
+        state(&world, 1, document, hash),
+        BlobState::Received { is_here }
+    );
+    let device = &world.seats[1].device;
+    assert_eq!(device.get_blob(hash).unwrap(), Some(photo(6)));
+    let attachment = device.attachments(document).unwrap()[0];
+    assert_eq!(attachment.media, Some(Media::Jpeg));
+    assert_eq!(attachment.size_bytes, Some(photo(6).len() as u64));
+}
+
+#[test]
+fn two_of_three_received_is_what_the_relay_has() {
+    let mut world = World::new(1);
+    let document = world.report(0, "占道经营").document;
+    for chunks in [2, 3, 4] {
+        world.attach(0, document, &photo(chunks));
+    }
+    world.link(0);
+    let mut seen = Vec::new();
+    for _ in 0..200 {
+        world.carry_up(0);
+        world.carry_down(0, 1);
+        let (said, has) = received(&world, 0, document);
+        assert!(said <= has, "{said} said and {has} there");
+        seen.push(said);
+    }
+    seen.dedup();
+    assert_eq!(seen, [0, 1, 2, 3]);
+    assert_eq!(world.seats[0].device.blobs_waiting().unwrap().blobs, 0);
+}
+
+/// Sends a photo over links that are cut after so many frames each way, and counts the parts that were sent again.
+fn sent_again(frames: usize, mut at_cut: impl FnMut(&mut World, usize)) -> (usize, usize) {
+    const CHUNKS: usize = 20;
+    let mut world = World::new(1);
+    let document = world.report(0, "路面积水").document;
+    let hash = world.attach(0, document, &photo(CHUNKS));
+    let mut cuts = 0;
+    loop {
+        world.link(0);
+        // The greeting and what is answered to the record take a few.
+        for _ in 0..4 + frames {
+            world.carry_up(0);
+            world.carry_down(0, 1);
+        }
+        let is_received = received(&world, 0, document) == (1, 1);
+        world.unlink(0);
+        if is_received {
+            break;
+        }
+        cuts += 1;
+        assert!(cuts < 100, "{:?}", state(&world, 0, document, hash));
+        at_cut(&mut world, cuts);
+    }
+    let mut distinct = world.parts.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    assert_eq!(distinct.len(), CHUNKS);
+    (world.parts.len() - CHUNKS, cuts)
+}
+
+#[test]
+fn after_a_cut_a_kill_or_a_restart_only_what_was_under_way_is_sent_again() {
+    for frames in 1..6 {
+        let cut = sent_again(frames, |_, _| {});
+        let killed = sent_again(frames, |world, cuts| {
+            if cuts % 2 == 0 {
+                world.restart_device(0, |_| {});
+            } else {
+                world.restart_relay(|_| {});
+            }
+        });
+        for (again, cuts) in [cut, killed] {
+            assert!(cuts > 1, "{frames}");
+            // All that is carried up arrives here: the relay has it, whether the device heard of it or not.
+            assert_eq!(again, 0, "{frames}: {again} parts after {cuts} cuts");
+        }
+    }
+}
+
+#[test]
+fn what_is_lost_on_the_way_is_no_more_than_the_window() {
+    let mut world = World::new(1);
+    let document = world.report(0, "绿地踩踏").document;
+    let hash = world.attach(0, document, &photo(40));
+    world.link(0);
+    for _ in 0..30 {
+        world.carry_up(0);
+        world.carry_down(0, 1);
+    }
+    let BlobState::Sending { kept, .. } = state(&world, 0, document, hash) else {
+        panic!("it is on its way");
+    };
+    // What the device says from here on is lost.
+    let mut lost = 0;
+    for _ in 0..10 {
+        while let Some(output) = world.seats[0].device.poll_output() {
+            lost += usize::from(matches!(
+                output,
+                Output::Send {
+                    frame: Frame::Part(_),
+                    ..
+                }
+            ));
+        }
+        world.carry_down(0, 1);
+    }
+    assert!((1..=PARTS_OUT_MAX).contains(&lost), "{lost} parts");
+    let before = world.parts.len();
+    world.unlink(0);
+    world.sync(0);
+    assert_eq!(received(&world, 0, document), (1, 1));
+    let sent = world.parts.len() - before;
+    assert!(sent <= 40 - kept as usize, "{sent} after {kept} were kept");
+}
+
+#[test]
+fn a_record_that_is_saved_while_a_photo_goes_up_goes_first() {
+    let mut world = World::new(1);
+    let document = world.report(0, "共享单车乱停").document;
+    world.attach(0, document, &photo(60));
+    world.link(0);
+    for _ in 0..30 {
+        world.carry_up(0);
+        world.carry_down(0, 1);
+    }
+    let under_way = world.seats[0].device.blobs_waiting().unwrap();
+    assert!(under_way.bytes > 0);
+    world.report(0, "井盖丢失，有人受伤");
+    let mut sent = Vec::new();
+    while let Some(output) = world.seats[0].device.poll_output() {
+        if let Output::Send { lane, frame } = output {
+            sent.push((lane, frame.kind()));
+        }
+    }
+    let push = sent.iter().position(|(_, kind)| *kind == FrameKind::Push);
+    let (lane, _) = sent[push.unwrap()];
+    let parts = sent.iter().filter(|(_, kind)| *kind == FrameKind::Part);
+    assert!(parts.clone().count() <= PARTS_OUT_MAX, "{sent:?}");
+    for (of_part, _) in parts {
+        assert!(lane < *of_part, "{sent:?}");
+    }
+}
+
+#[test]
+fn a_photo_is_given_through_a_record_that_one_may_read_and_proven_for_any_other() {
+    let elsewhere = Scope::new("蛟川").unwrap();
+    let mut world = World::new(3);
+    world.grant(1, &[&elsewhere]);
+    world.grant(2, &[&scope(), &elsewhere]);
+    let document = world.report(0, "沿街晾挂").document;
+    let hash = world.attach(0, document, &photo(3));
+    world.sync_all();
+    assert_eq!(received(&world, 0, document), (1, 1));
+    // One who has heard of it names it in a record of his own.
+    let own = report("听说有照片", "钱", None);
+    let own = world.create_in(1, &elsewhere, &own).document;
+    world.refer(1, own, hash);
+    world.settle();
+    assert!(world.open(1, own, hash));
+    assert!(!world.open(1, document, hash), "it is not here");
+    world.settle();
+    let nothing = BlobState::Fetching { held: 0, of: None };
+    assert_eq!(state(&world, 1, own, hash), nothing);
+    assert_eq!(world.relay.counters().chunks_given, 0);
+    // One who has it, and may read both, proves it: it need not be sent.
+    assert!(world.open(2, document, hash));
+    world.settle();
+    assert_eq!(world.relay.counters().blobs_proven, 1);
+    assert_eq!(world.parts.len(), 3, "sent once, by who took it");
+    // Now it is a photo of that record too.
+    world.pass(Duration::from_secs(600));
+    world.sync(1);
+    let is_here = true;
+    assert_eq!(state(&world, 1, own, hash), BlobState::Received { is_here });
+}
+
+#[test]
+fn with_a_relay_or_a_program_of_before_photos_wait_and_records_do_not() {
+    let mut world = World::new(2);
+    world.newest = 3;
+    world.sync_all();
+    let document = world.report(0, "暴露垃圾").document;
+    let hash = world.attach(0, document, &photo(2));
+    world.sync_all();
+    world.assert_all_in_sync();
+    assert_eq!(state(&world, 0, document, hash), BlobState::Here);
+    assert_eq!(world.parts, []);
+    world.newest = u16::MAX;
+    world.sync_all();
+    assert_eq!(received(&world, 0, document), (1, 1));
+}
+
+#[test]
+fn a_relay_from_a_backup_gets_a_photo_again() {
+    let mut world = World::new(1);
+    let document = world.report(0, "店外经营").document;
+    world.sync(0);
+    let before = world.relay_path().with_extension("before");
+    world.restart_relay(|path| {
+        fs::copy(path, &before).unwrap();
+    });
+    let hash = world.attach(0, document, &photo(4));
+    world.sync(0);
+    assert_eq!(received(&world, 0, document), (1, 1));
+    world.restart_relay(|path| {
+        fs::copy(&before, path).unwrap();
+    });
+    world.sync(0);
+    // The record that refers to it was brought back; then it is asked again.
+    world.pass(Duration::from_secs(60));
+    world.sync(0);
+    assert_eq!(received(&world, 0, document), (1, 1));
+    assert_eq!(world.parts.len(), 8);
+    assert!(world.store().check_blobs().unwrap().is_sound());
+    assert_eq!(
+        world.seats[0].device.get_blob(hash).unwrap(),
+        Some(photo(4))
+    );
+}
+
+#[test]
+fn what_no_record_refers_to_is_cleared_away_and_nothing_else() {
+    let mut world = World::new(1);
+    let document = world.report(0, "乱贴广告").document;
+    let kept = world.attach(0, document, &photo(2));
+    let unused = world.attach(0, document, &photo(3));
+    world.sync(0);
+    world.unlink(0);
+    let half_way = world.attach(0, document, &photo(30));
+    world.link(0);
+    for _ in 0..20 {
+        world.carry_up(0);
+        world.carry_down(0, 1);
+    }
+    world.restart_relay(|path| {
+        let file = Connection::open(path).unwrap();
+        let delete = "DELETE FROM attachment WHERE hash = ?1";
+        assert_eq!(file.execute(delete, [unused.bytes()]).unwrap(), 1);
+    });
+    let check = world.store().check_blobs().unwrap();
+    assert_eq!((check.whole, check.uploads, check.awaited), (2, 1, 1));
+    assert_eq!(check.unused, [(unused, photo(3).len() as u64)]);
+    let cleared = world.clear_blobs();
+    assert_eq!((cleared.unused, cleared.uploads), (1, 1));
+    assert!(cleared.bytes > photo(3).len() as u64);
+    let check = world.store().check_blobs().unwrap();
+    assert_eq!((check.whole, check.uploads), (1, 0));
+    assert!(check.is_sound() && check.unused.is_empty());
+    let last = world.store().operations(0, 100).unwrap();
+    assert_eq!(last.last().unwrap().verb, "blob gc");
+    // What was on its way goes on, from the beginning.
+    world.sync(0);
+    let rows = world.store().attachments().unwrap();
+    let received = rows.iter().filter(|it| it.is_received);
+    let mut received: Vec<BlobHash> = received.map(|it| it.hash).collect();
+    let mut expected = vec![kept, half_way];
+    received.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(received, expected);
+    assert!(world.audit().findings.is_empty());
+}
+
+#[test]
+fn a_damaged_photo_is_found_and_given_to_nobody() {
+    let mut world = World::new(2);
+    let document = world.report(0, "道路破损").document;
+    let hash = world.attach(0, document, &photo(3));
+    world.sync(0);
+    world.restart_relay(|path| {
+        let file = Connection::open(path).unwrap();
+        let damage = "UPDATE blob_chunk SET bytes = zeroblob(length(bytes)) WHERE id & 2047 = 1";
+        assert_eq!(file.execute(damage, []).unwrap(), 1);
+    });
+    let check = world.store().check_blobs().unwrap();
+    assert_eq!(check.damaged, [hash]);
+    assert!(!check.is_sound());
+    world.sync(1);
+    world.open(1, document, hash);
+    world.settle();
+    assert_eq!(world.seats[1].device.get_blob(hash).unwrap(), None);
+    world.assert_all_in_sync_but(0);
+}
+
+#[test]
+fn what_is_no_photo_by_its_size_is_not_taken() {
+    let mut world = World::new(1);
+    let now = world.now(0);
+    let device = &mut world.seats[0].device;
+    let too_large = std::io::repeat(7);
+    let size = BLOB_BYTES_MAX + CHUNK_BYTES as u64;
+    for (result, expected) in [
+        (device.put_blob(now, &[]), 0),
+        (device.put_blob_from(now, too_large), size),
+    ] {
+        let Err(SaveError::BlobSize { size_bytes, max }) = result else {
+            panic!("{result:?}");
+        };
+        assert_eq!((size_bytes, max), (expected, BLOB_BYTES_MAX));
+    }
+    assert_eq!(device.blobs_left().unwrap(), []);
+}
+
+#[test]
+fn a_photo_taken_but_never_attached_goes_after_a_week_and_no_other() {
+    let mut world = World::new(1);
+    let document = world.report(0, "违章搭建").document;
+    let attached = world.attach(0, document, &photo(2));
+    let now = world.now(0);
+    let loose = world.seats[0].device.put_blob(now, &photo(3)).unwrap();
+    world.restart_device(0, |_| {});
+    let has = |world: &World, hash| world.seats[0].device.get_blob(hash).unwrap().is_some();
+    assert!(has(&world, loose));
+    world.pass(Duration::from_secs(8 * 86_400));
+    world.restart_device(0, |_| {});
+    assert!(!has(&world, loose));
+    assert!(has(&world, attached));
+}
+
+#[test]
+fn records_from_before_there_were_photos_on_the_link_have_theirs_all_the_same() {
+    let mut world = World::new(1);
+    let document = world.report(0, "乱堆物料").document;
+    let hash = world.attach(0, document, &photo(2));
+    world.newest = 3;
+    world.sync(0);
+    world.newest = u16::MAX;
+    // As a file of the earlier format is right behind the change of its tables.
+    world.restart_device(0, |path| {
+        let file = Connection::open(path).unwrap();
+        let forget = "DELETE FROM attachment; INSERT INTO meta VALUES ('references_due', 1)";
+        file.execute_batch(forget).unwrap();
+    });
+    world.restart_relay(|path| {
+        let file = Connection::open(path).unwrap();
+        let forget = "DELETE FROM attachment; INSERT INTO unlisted SELECT id FROM document";
+        file.execute_batch(forget).unwrap();
+    });
+    assert_eq!(state(&world, 0, document, hash), BlobState::Here);
+    assert_eq!(world.store().attachments().unwrap().len(), 1);
+    world.sync(0);
+    assert_eq!(received(&world, 0, document), (1, 1));
+}
+
+#[test]
+fn a_scope_that_is_left_is_left_once_its_photos_are_received() {
+    let elsewhere = Scope::new("蛟川").unwrap();
+    let mut world = World::new(1);
+    let document = world.report(0, "燃气泄漏").document;
+    world.sync(0);
+    world.unlink(0);
+    let hash = world.attach(0, document, &photo(12));
+    world.grant(0, &[&elsewhere]);
+    world.sync(0);
+    let device = &world.seats[0].device;
+    assert!(device.record(document).unwrap().is_none());
+    assert_eq!(
+        device.get_blob(hash).unwrap(),
+        None,
+        "it went with the record"
+    );
+    assert_eq!(device.blobs_left().unwrap(), []);
+    let rows = world.store().attachments().unwrap();
+    assert!(rows[0].is_received, "and the relay has it");
+}
+
+#[test]
+fn what_a_relay_will_never_take_stays_until_a_person_drops_it() {
+    let elsewhere = Scope::new("蛟川").unwrap();
+    let mut world = World::new(1);
+    world.newest = 3;
+    let document = world.report(0, "噪声扰民").document;
+    world.sync_all();
+    let hash = world.attach(0, document, &photo(3));
+    world.grant(0, &[&elsewhere]);
+    world.sync_all();
+    let device = &mut world.seats[0].device;
+    assert!(device.record(document).unwrap().is_none());
+    assert_eq!(device.get_blob(hash).unwrap(), Some(photo(3)));
+    assert_eq!(
+        device.blobs_left().unwrap(),
+        [(hash, photo(3).len() as u64)]
+    );
+    assert!(device.drop_blob(hash).unwrap());
+    assert_eq!(device.get_blob(hash).unwrap(), None);
+    assert!(!device.drop_blob(hash).unwrap());
+}

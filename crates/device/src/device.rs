@@ -513,9 +513,9 @@ impl Device {
         self.order(Order::NetworkChanged);
     }
 
-    /// Synchronises with the relay until both hold the same, something needs a person, or `deadline` is
-    /// over; the most urgent goes first, and what is done is done. Makes a link for that time if the
-    /// device has none.
+    /// Synchronises with the relay until both hold the same and blobs have gone both ways, something needs a
+    /// person, or `deadline` is over; the most urgent goes first, and what is done is done. Makes a link for that
+    /// time if the device has none.
     pub async fn sync_once(&self, deadline: Duration) -> SyncReport {
         let began = Instant::now();
         let before = self.link_report().acknowledged_changes;
@@ -523,15 +523,18 @@ impl Device {
         states.mark_unchanged();
         self.order(Order::Want(true));
         self.order(Order::Hurry);
+        let mut core = self.inner.shared.core.subscribe();
         let settled = async {
             loop {
-                if matches!(*states.borrow_and_update(), SyncState::InSync { .. }) {
+                let is_in_sync = matches!(*states.borrow_and_update(), SyncState::InSync { .. });
+                if is_in_sync && !core.borrow_and_update().awaits_blobs {
                     return;
                 }
-                if states.changed().await.is_err() {
-                    return;
-                }
-                if matches!(*states.borrow(), SyncState::Problem { .. }) {
+                let changed = tokio::select! {
+                    changed = core.changed() => changed,
+                    changed = states.changed() => changed,
+                };
+                if changed.is_err() || matches!(*states.borrow(), SyncState::Problem { .. }) {
                     return;
                 }
             }
@@ -551,6 +554,10 @@ impl Device {
             state,
             acknowledged_changes: self.link_report().acknowledged_changes - before,
             waiting,
+            blobs_waiting: self
+                .blobs_waiting()
+                .await
+                .map_or(0, |waiting| waiting.blobs),
             took: began.elapsed(),
         }
     }

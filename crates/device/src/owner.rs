@@ -274,6 +274,10 @@ impl Owner {
 
     /// Carries out what the core wants done.
     pub(crate) fn pump(&mut self) {
+        // Before the state is told: who waits for both must not find it in sync while blobs are on their way.
+        if self.core.awaits_blobs() {
+            self.shared.set_awaits_blobs(true);
+        }
         while let Some(output) = self.core.poll_output() {
             match output {
                 Output::Send { lane, frame } => {
@@ -284,6 +288,9 @@ impl Owner {
                         let changes = push.documents.iter().map(|push| push.changes.len()).sum();
                         let sent = self.clock.monotonic();
                         session.pushes.insert(push.number, (sent, changes));
+                    }
+                    if let Frame::Part(_) = frame {
+                        self.shared.count(|report| report.blob_parts_sent += 1);
                     }
                     if let Frame::Close(close) = frame {
                         // Goes with the connection's own end: see `link::end`.

@@ -73,6 +73,8 @@ pub struct LinkReport {
     pub rivals: u64,
     /// Changes the relay has told the fate of.
     pub acknowledged_changes: u64,
+    /// Chunks of blobs handed to connections, those that were sent again counted again.
+    pub blob_parts_sent: u64,
 }
 
 /// What became of [`Device::sync_once`](crate::Device::sync_once).
@@ -86,6 +88,8 @@ pub struct SyncReport {
     pub acknowledged_changes: u64,
     /// Changes that still wait.
     pub waiting: u64,
+    /// Attachments that still wait.
+    pub blobs_waiting: u64,
     /// How long it took.
     pub took: Duration,
 }

@@ -6,6 +6,7 @@
 //! - `incident`: the incident: fields that merge, facts that are added, a state that is folded
 //! - `role`: who may do what: the roles of the trade as sets of verbs
 //! - `patrol`: an officer's patrol: legs, check-ins, notes, track segments
+//! - `track`: what such a segment is: fixes as they came, the bad ones marked
 //! - `wanted`: what a person wanted, in words
 //! - `deed`: what one change did to either, in words
 //!
@@ -18,6 +19,7 @@ mod incident;
 mod patrol;
 mod role;
 mod step;
+pub mod track;
 mod wanted;
 
 pub use category::{Catalogue, Category, CategoryKind, NATIONAL_STANDARD};

@@ -8,6 +8,7 @@
 //! - `link`: a relay among hostile devices, a device under a hostile relay
 //! - `evidence`: a relay's database in which somebody wrote
 //! - `enrolment`: anybody where a relay enrols devices; `ledger`: what may be answered there
+//! - `track`: segments of tracks from anybody
 //! - `seeds`: the inputs to begin with, from real runs
 //!
 //! `tests/fuzz` hands these to libFuzzer, `tests` replays the committed inputs through them. Not here:
@@ -21,6 +22,7 @@ mod ledger;
 mod link;
 mod scene;
 mod seeds;
+mod track;
 mod wire;
 mod world;
 
@@ -40,7 +42,7 @@ pub struct Target {
 }
 
 /// Every target there is.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     Target {
         name: "frame",
         run: wire::frame,
@@ -76,5 +78,9 @@ pub const TARGETS: [Target; 9] = [
     Target {
         name: "enrolment",
         run: enrolment::enrolment,
+    },
+    Target {
+        name: "track",
+        run: track::track,
     },
 ];

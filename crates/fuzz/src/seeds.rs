@@ -53,6 +53,7 @@ pub fn seeds(golden: &[Vec<u8>]) -> Vec<(&'static str, Vec<u8>)> {
     }
     seeds.extend(edits().into_iter().map(|edit| ("evidence", edit)));
     seeds.extend(applications().into_iter().map(|it| ("enrolment", it)));
+    seeds.extend(crate::track::segments().into_iter().map(|it| ("track", it)));
     seeds
 }
 

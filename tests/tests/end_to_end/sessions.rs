@@ -1,7 +1,7 @@
 //! Sessions as they go when the link is fine: converge, resume, stop and start.
 
 use gridbeat_device::{Config, Device, Handshake, LinkPolicy, Query, SyncState};
-use gridbeat_domain::{IncidentIntent, kinds};
+use gridbeat_domain::{IncidentIntent, PhotoRole, kinds};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::world::{
@@ -79,6 +79,35 @@ async fn the_second_session_greets_with_its_first_packet() {
     let report = device.link_report();
     assert_eq!(report.handshake, Some(Handshake::Early));
     assert_eq!((report.dials, report.early_accepted), (2, 1));
+}
+
+#[tokio::test]
+async fn one_session_brings_every_photo_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = RelayAtHome::start().await;
+    let mut on_request = config(dir.path(), relay.enrol(relay.addr()).await);
+    on_request.link = LinkPolicy::OnRequest;
+    let device = Device::open(on_request).await.unwrap();
+    assert!(device.sync_once(PATIENCE).await.is_in_sync);
+    state(&device, "the end of the link", is_offline).await;
+    save(&device, "井盖破损").await;
+    let (document, _) = device.fingerprint().await.unwrap()[0].clone();
+    for number in 0..12_u8 {
+        let photo = vec![number; 1_000 + usize::from(number) * 9_000];
+        let hash = device.put_blob(photo).await.unwrap();
+        let role = PhotoRole::Near;
+        let add = IncidentIntent::AddPhoto {
+            hash,
+            role,
+            position: None,
+        };
+        let add = serde_json::to_vec(&add).unwrap();
+        device.edit(document, add).await.unwrap();
+    }
+    let report = device.sync_once(PATIENCE).await;
+    assert!(report.is_in_sync, "{report:?}");
+    assert_eq!((report.waiting, report.blobs_waiting), (0, 0));
+    assert_eq!(device.link_report().dials, 2);
 }
 
 #[tokio::test]

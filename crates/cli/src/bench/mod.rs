@@ -20,10 +20,12 @@ mod measure;
 mod move_scopes;
 mod open;
 mod peer;
+mod photo;
 mod reconnect;
 mod relay_memory;
 mod save;
 mod stock;
+mod tracks;
 mod workloads;
 
 use std::io::{self, Write as _};
@@ -68,10 +70,14 @@ enum Bench {
     FanIn(fan_in::FanInArgs),
     /// Let honest devices work beside a hostile one, and take what they notice of it.
     Flood(flood::FloodArgs),
+    /// Cut a photo off on its way, and save reports beside one.
+    Photo(photo::PhotoArgs),
     /// Be one side of a workload that other engines are measured by too.
     Peer(peer::PeerArgs),
     /// Do those workloads over bad links, and draw the times.
     Workloads(workloads::WorkloadsArgs),
+    /// Pack the fixes of real rides, and shorten them for a map.
+    Tracks(tracks::TracksArgs),
     /// Take a relay's memory over a large database, and with idle devices.
     RelayMemory(relay_memory::RelayMemoryArgs),
     /// The measured half of `open`, in a process of its own.
@@ -102,7 +108,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Bench::FanIn(args) => fan_in::run(&args, &workplace(dir)?)?,
         Bench::Flood(args) => flood::run(&args, &workplace(dir)?)?,
         Bench::RelayMemory(args) => relay_memory::run(&args, &workplace(dir)?)?,
+        Bench::Tracks(args) => tracks::run(&args)?,
         Bench::Workloads(args) => workloads::run(&args, &workplace(dir)?)?,
+        Bench::Photo(args) => photo::run(&args, &workplace(dir)?)?,
         Bench::Peer(args) => return peer::run(&args, dir.as_deref()),
         Bench::OpenChild(args) => return say(&open::child(&args)?, true),
         Bench::FloodChild(args) => return say(&hostile::run(&args)?, true),

@@ -1,6 +1,6 @@
 //! `gridbeat demo`: a day of patrol over bad links, with kills, and every copy compared at the end.
 //!
-//! - `plan`: who does what, and when, from a day and a seed; `segment`: tracks as blobs
+//! - `plan`: who does what, and when, from a day and a seed
 //! - `people`: what they do in answer to what they see
 //! - `world`, `child`: the relay, the devices and the links, as processes
 //! - `shift`: the loop that plays it; `chronicle`: what happened; `progress`: what a person sees
@@ -15,7 +15,6 @@ mod people;
 mod plan;
 mod progress;
 mod relay_side;
-mod segment;
 mod shift;
 pub(crate) mod table;
 mod world;

@@ -7,12 +7,11 @@
 use std::f64::consts::TAU;
 use std::time::Duration;
 
-use gridbeat_base::{Random, Scope};
+use gridbeat_base::{BlobHash, Random, Scope};
+use gridbeat_domain::track::{Limits, Recorder, Segment};
 use serde_json::{Value, json};
 
-use crate::input::{Day, Request};
-
-use super::segment::{self, Segment};
+use crate::input::{Day, Request, TrackPoint};
 
 /// The scope of requests whose area nothing tells: the centre's own.
 pub(crate) const CENTRE_SCOPE: &str = "centre";
@@ -325,10 +324,10 @@ fn patrol(day: &Day, officers: &[Officer], run: Duration) -> Vec<PatrolAct> {
             None,
         );
         if let Some(track) = day.tracks.get(by) {
-            for (number, points) in track.segments.iter().enumerate() {
-                let segment = segment::encode(points);
+            for (number, segment) in segments(&track.segments).into_iter().enumerate() {
+                let hash = BlobHash::from_bytes(*blake3::hash(&segment.bytes).as_bytes());
                 let intent = json!({
-                    "do": "add_segment", "segment": segment.hash, "points": segment.points,
+                    "do": "add_segment", "segment": hash, "points": segment.points,
                     "from": segment.from, "to": segment.to, "length_m": segment.length_m, "by": who,
                 });
                 // A ride is saved when it ends; its place in the shift is its place in the run.
@@ -361,6 +360,17 @@ fn patrol(day: &Day, officers: &[Officer], run: Duration) -> Vec<PatrolAct> {
     }
     acts.sort_by_key(|act| act.at);
     acts
+}
+
+/// Records a track as a device would: each ride is a piece, a long one several.
+fn segments(rides: &[Vec<TrackPoint>]) -> Vec<Segment> {
+    let mut recorder = Recorder::new(Limits::default());
+    let mut segments = Vec::new();
+    for ride in rides {
+        segments.extend(ride.iter().filter_map(|fix| recorder.record(fix.as_fix())));
+        segments.extend(recorder.finish());
+    }
+    segments
 }
 
 /// Makes the intent that reports a request.

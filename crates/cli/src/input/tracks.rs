@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use csv::StringRecord;
 use gridbeat_base::{Position, WallTime};
+use gridbeat_domain::track::Marks;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::Offset;
@@ -35,6 +36,19 @@ pub struct TrackPoint {
     pub time: WallTime,
     /// Where.
     pub position: Position,
+}
+
+impl TrackPoint {
+    /// Returns it as a receiver's fix that tells nothing else.
+    pub(crate) fn as_fix(&self) -> gridbeat_domain::track::TrackPoint {
+        gridbeat_domain::track::TrackPoint {
+            time: self.time,
+            position: self.position,
+            accuracy_dm: None,
+            speed_cm_s: None,
+            marks: Marks::default(),
+        }
+    }
 }
 
 /// One ride.

@@ -5,3 +5,4 @@
 mod incident;
 mod patrol;
 mod replica;
+mod track;

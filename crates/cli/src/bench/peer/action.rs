@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Context as _;
-use gridbeat_base::DocumentId;
+use gridbeat_base::{BlobHash, DocumentId};
 use serde::{Deserialize, Serialize};
 
 /// One user action.
@@ -54,6 +54,11 @@ pub(super) enum Deed {
     Track {
         /// It.
         p: Point,
+    },
+    /// Points of a track became a segment. No action of a workload: what the device makes of its points.
+    Segment {
+        /// It.
+        s: SegmentOf,
     },
     /// An officer checked in at a must-visit point.
     Checkin {
@@ -141,6 +146,17 @@ pub(super) struct Point {
     pub(super) acc: f64,
     /// Metres a second.
     pub(super) spd: f64,
+}
+
+/// A segment of a track: the blob, and what is said of it.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SegmentOf {
+    pub(super) blob: BlobHash,
+    pub(super) points: u32,
+    pub(super) from: i64,
+    pub(super) to: i64,
+    pub(super) length_m: u32,
 }
 
 /// A check-in.

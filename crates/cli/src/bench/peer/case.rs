@@ -5,8 +5,9 @@
 //! from others are not written twice. Nothing of an action is lost: [`state`] gives it all back.
 
 use core::fmt::Display;
+use std::collections::BTreeSet;
 
-use gridbeat_base::{DocumentId, Lane, Position, WallTime};
+use gridbeat_base::{BlobHash, DocumentId, Lane, Position, WallTime};
 use gridbeat_document::{
     Author, Edit, IntentError, Kind, Projection, Refusal, Skeleton, Stamp, Value, View, Words,
 };
@@ -65,6 +66,19 @@ enum Fact {
         ok: bool,
         #[n(4)]
         remark: String,
+    },
+    #[n(4)]
+    Tracked {
+        #[n(0)]
+        blob: BlobHash,
+        #[n(1)]
+        points: u32,
+        #[n(2)]
+        from: i64,
+        #[n(3)]
+        took_ms: i64,
+        #[n(4)]
+        length_m: u32,
     },
 }
 
@@ -182,9 +196,34 @@ impl Kind for CaseKind {
                 };
                 put_fact(edit, &key(c.id), &fact);
             }
+            Deed::Segment { s } => {
+                let fact = Fact::Tracked {
+                    blob: s.blob,
+                    points: s.points,
+                    from: s.from,
+                    took_ms: s.to - s.from,
+                    length_m: s.length_m,
+                };
+                // One piece of track is one fact, however often it was said.
+                put_fact(edit, &s.blob.to_string()[..32], &fact);
+            }
             Deed::Track { .. } => return Err(unreadable("points go into segments of a track")),
         }
         Ok(())
+    }
+
+    fn blobs(&self, view: &View) -> BTreeSet<BlobHash> {
+        let facts = view.entries(&[FACTS]);
+        let blob = |fact| match fact {
+            Fact::Tracked { blob, .. } => Some(blob),
+            Fact::Created(_)
+            | Fact::Noted { .. }
+            | Fact::LogBegun { .. }
+            | Fact::CheckedIn { .. } => None,
+        };
+        facts
+            .filter_map(|(_, field)| read(&field.value).and_then(blob))
+            .collect()
     }
 
     fn project(&self, view: &View) -> Projection {
@@ -274,6 +313,7 @@ pub(super) fn state(view: &View) -> Option<State> {
                 ok,
                 remark,
             }),
+            Fact::Tracked { .. } => {}
         }
     }
     if let Some(log) = log {
@@ -358,7 +398,7 @@ fn key(id: DocumentId) -> String {
 fn filed(incident: Incident) -> Result<CreatedFact, IntentError> {
     let mut photos = Vec::new();
     for photo in &incident.photos {
-        let hash: gridbeat_base::BlobHash = photo.parse().map_err(unreadable)?;
+        let hash: BlobHash = photo.parse().map_err(unreadable)?;
         photos.extend(hash.bytes());
     }
     Ok(CreatedFact {

@@ -119,7 +119,7 @@ async fn meet(device: &Device, mut expected: States) -> anyhow::Result<Value> {
             report.state
         );
         expected = missing(device, expected).await?;
-        if expected.is_empty() {
+        if expected.is_empty() && device.blobs_waiting().await?.blobs == 0 {
             return figures(device).await;
         }
     }

@@ -199,3 +199,10 @@ pub(super) fn heads(
     }
     Ok(states)
 }
+
+/// Says whether every blob that a document refers to is there as a whole.
+pub(super) fn has_all_blobs(db: &Connection) -> anyhow::Result<bool> {
+    let mut missing =
+        db.prepare_cached("SELECT NOT EXISTS (SELECT 1 FROM attachment WHERE complete = 0)")?;
+    Ok(missing.query_row([], |row| row.get(0))?)
+}

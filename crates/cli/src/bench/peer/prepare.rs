@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
-use gridbeat_base::{Monotonic, Now, WallTime};
+use gridbeat_base::{Monotonic, Now, Position, WallTime};
 use gridbeat_device_core::Device;
+use gridbeat_domain::track::{Limits, Marks, Recorder, Segment, TrackPoint};
 use serde_json::json;
 
-use super::action::{Action, Deed, read};
+use super::action::{Action, Deed, Point, SegmentOf, read};
 use super::case::CASE;
 use super::history::{self, History};
 use super::pool::{Pool, Who};
@@ -128,6 +129,7 @@ pub(super) fn act(device: &mut Device, who: Who, actions: &[Action]) -> anyhow::
     let scope = who.scope()?;
     let first = actions.first().map_or(0, |action| action.t);
     let mut touched = States::new();
+    let (limits, mut track, mut last) = (Limits::default(), None, Now::default());
     for action in actions {
         let since = u64::try_from(action.t - first).unwrap_or(0);
         let now = Now {
@@ -139,12 +141,23 @@ pub(super) fn act(device: &mut Device, who: Who, actions: &[Action]) -> anyhow::
             Deed::Create { .. } | Deed::Log { .. } => {
                 device.create_as(now, action.doc, CASE, &scope, &intent)?;
             }
-            Deed::Track { .. } => continue,
-            Deed::Set { .. } | Deed::Note { .. } | Deed::Checkin { .. } => {
+            Deed::Track { p } => {
+                let (_, recorder) = track.get_or_insert_with(|| (action, Recorder::new(limits)));
+                if let Some(segment) = recorder.record(fix(p)?) {
+                    keep(device, now, action, &segment)?;
+                }
+            }
+            Deed::Set { .. } | Deed::Note { .. } | Deed::Checkin { .. } | Deed::Segment { .. } => {
                 device.edit(now, action.doc, &intent)?;
             }
         }
         touched.insert(action.doc, Vec::new());
+        last = now;
+    }
+    if let Some((action, mut recorder)) = track
+        && let Some(segment) = recorder.finish()
+    {
+        keep(device, last, action, &segment)?;
     }
     for (document, heads) in device.fingerprint()? {
         if let Some(state) = touched.get_mut(&document) {
@@ -152,6 +165,38 @@ pub(super) fn act(device: &mut Device, who: Who, actions: &[Action]) -> anyhow::
         }
     }
     Ok(touched)
+}
+
+/// Keeps a finished segment as a blob, and says so in its log.
+fn keep(device: &mut Device, now: Now, action: &Action, segment: &Segment) -> anyhow::Result<()> {
+    let s = SegmentOf {
+        blob: device.put_blob(now, &segment.bytes)?,
+        points: segment.points,
+        from: segment.from.millis(),
+        to: segment.to.millis(),
+        length_m: segment.length_m,
+    };
+    let action = Action {
+        deed: Deed::Segment { s },
+        ..action.clone()
+    };
+    device.edit(now, action.doc, &serde_json::to_vec(&action)?)?;
+    Ok(())
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a bench's accuracy and speed; the conversions saturate"
+)]
+fn fix(point: &Point) -> anyhow::Result<TrackPoint> {
+    Ok(TrackPoint {
+        time: WallTime(point.t),
+        position: Position::from_degrees(point.lat, point.lon)?,
+        accuracy_dm: Some((point.acc * 10.0).round() as u16),
+        speed_cm_s: Some((point.spd * 100.0).round() as u16),
+        marks: Marks::default(),
+    })
 }
 
 /// Reads states out of a relay's database.

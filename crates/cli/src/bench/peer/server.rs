@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use gridbeat_relay::RelayConfig;
@@ -13,6 +14,9 @@ use super::pool::Pool;
 use super::{States, read_states, relay_of, say, words, write_states};
 use crate::bench::field::relay_config;
 use crate::bench::measure::peak_rss_bytes;
+
+/// How often it looks whether all blobs are there.
+const BLOBS_EVERY: Duration = Duration::from_millis(20);
 
 /// Where it listens, and for what it waits.
 #[derive(Debug, Args)]
@@ -51,6 +55,8 @@ pub(super) async fn serve(args: &ServerArgs, dir: &Path, pool: &Pool) -> anyhow:
             say("done", &json!({}))?;
         }
         tokio::select! {
+            // Blobs come without news of a commit.
+            () = tokio::time::sleep(BLOBS_EVERY), if !is_done => {}
             // A watcher that missed some looks again all the same.
             _ = committed.recv(), if !is_done => {}
             word = words.recv() => {
@@ -101,6 +107,6 @@ impl Missing {
             }
         }
         self.expected = missing;
-        Ok(self.expected.is_empty())
+        Ok(self.expected.is_empty() && history::has_all_blobs(db)?)
     }
 }

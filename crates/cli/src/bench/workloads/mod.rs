@@ -58,7 +58,7 @@ struct Workload {
     name: &'static str,
     /// What both hold in the beginning; and what each did since.
     base: &'static str,
-    local: Option<&'static str>,
+    local: &'static [&'static str],
     remote: Option<&'static str>,
 }
 
@@ -66,19 +66,19 @@ const WORKLOADS: [Workload; 3] = [
     Workload {
         name: "w1",
         base: "w1_base.jsonl",
-        local: Some("w1_local_inc.jsonl"),
+        local: &["w1_local_inc.jsonl", "w1_local_log.jsonl"],
         remote: Some("w1_remote.jsonl"),
     },
     Workload {
         name: "w2",
         base: "w3_base.jsonl",
-        local: Some("w2_local.jsonl"),
+        local: &["w2_local.jsonl"],
         remote: Some("w2_remote.jsonl"),
     },
     Workload {
         name: "w3",
         base: "w3_base.jsonl",
-        local: None,
+        local: &[],
         remote: None,
     },
 ];
@@ -181,7 +181,7 @@ impl Stores {
         words("base", &base, &file(workload.base)?, &base_state)?;
         let nothing = at("nothing.json");
         fs::write(&nothing, "{}")?;
-        let (Some(local), Some(remote)) = (workload.local, workload.remote) else {
+        let Some(remote) = workload.remote else {
             return Ok(Self {
                 device: None,
                 relay: base,
@@ -193,7 +193,21 @@ impl Stores {
         copy(&base, &device)?;
         copy(&base, &relay)?;
         let (device_expects, relay_expects) = (at("remote.json"), at("local.json"));
-        words("apply", &device, &file(local)?, &relay_expects)?;
+        let local: Vec<PathBuf> = workload
+            .local
+            .iter()
+            .map(|name| file(name))
+            .collect::<Result<_, _>>()?;
+        let local = local
+            .iter()
+            .map(|file| file.as_os_str())
+            .collect::<Vec<_>>();
+        words(
+            "apply",
+            &device,
+            Path::new(&local.join(",".as_ref())),
+            &relay_expects,
+        )?;
         words("apply", &relay, &file(remote)?, &device_expects)?;
         Ok(Self {
             device: Some(device),

@@ -133,10 +133,10 @@ pub const SLICE_BYTES_MAX: usize = 16 * 1024 + 11 * 64;
 /// what the relay remembers, 256 bytes and a bit a chunk each.
 pub const OFFERS_OPEN_MAX: usize = 16;
 
-/// Most parts that a device may have sent and not heard of: 64 KiB, what a link of 2.6 Mbit/s carries in a round trip of
-/// 200 ms. It is the most that is sent again after a cut, and what a relay holds for one session. On a slower link a device
-/// has fewer out.
-pub const PARTS_OUT_MAX: usize = 4;
+/// Most parts that a device may have sent and not heard of: those of sixteen small blobs, so that a shift's tracks take one
+/// round trip; 256 KiB of whole chunks, which a relay holds for one session at most. Ours has at most 64 KiB out, and less
+/// on a slow link.
+pub const PARTS_OUT_MAX: usize = 16;
 
 /// Most chunks that a device may have asked for and not got: 128 KiB, as much again because a relay sends them at once.
 pub const PARTS_ASKED_MAX: u32 = 8;

@@ -11,8 +11,8 @@ use std::time::Duration;
 use gridbeat_base::{BlobHash, DocumentId, Lane, Monotonic};
 use gridbeat_sync_protocol::limits::{PARTS_ASKED_MAX, PARTS_OUT_MAX};
 use gridbeat_sync_protocol::{
-    BLOB_NOT_ATTACHED, BlobNonce, BlobTree, ChunkSet, Get, Offer, OfferAnswer, Possession,
-    SessionError, chunk_count, is_blob_size,
+    BLOB_NOT_ATTACHED, BlobNonce, BlobTree, CHUNK_BYTES, ChunkSet, Get, Offer, OfferAnswer,
+    Possession, SessionError, chunk_count, is_blob_size,
 };
 use rusqlite::Connection;
 
@@ -33,6 +33,9 @@ const LARGE_OPEN_MAX: usize = 2;
 
 /// Most small blobs on offer at a time.
 const SMALL_OPEN_MAX: usize = 8;
+
+/// Most whole chunks under way at a time.
+const CHUNKS_OUT_MAX: u64 = 4;
 
 /// How much longer than the quickest a chunk may take to be kept while another may be added to those under way: what
 /// waits on the way delays a record by as much.
@@ -87,10 +90,10 @@ impl Again {
     }
 }
 
-/// How many parts are under way at a time: as many as wait nowhere.
-#[derive(Debug, Default)]
+/// How much is under way at a time, in whole chunks: as many as wait nowhere. Of small blobs as many bytes.
+#[derive(Debug)]
 struct Pace {
-    more: usize,
+    more: u64,
     quickest: Option<Duration>,
 }
 
@@ -124,18 +127,28 @@ impl ToSend {
     }
 }
 
+impl Default for Pace {
+    /// Two chunks: the tracks of a shift at once, and on a slow link a second of it, which is taken back by the first answer.
+    fn default() -> Self {
+        Self {
+            more: 1,
+            quickest: None,
+        }
+    }
+}
+
 impl Pace {
-    fn parts(&self) -> usize {
-        (1 + self.more).min(PARTS_OUT_MAX)
+    const fn bytes(&self) -> u64 {
+        (1 + self.more) * CHUNK_BYTES as u64
     }
 
-    /// Takes in how long a chunk took from going out to being kept.
+    /// Takes in how long a whole chunk took from going out to being kept.
     fn took(&mut self, took: Duration) {
         let quickest = *self.quickest.get_or_insert(took);
         self.quickest = Some(quickest.min(took));
         let queued = took.saturating_sub(quickest);
         if queued <= QUEUE_LOW {
-            self.more = (self.more + 1).min(PARTS_OUT_MAX - 1);
+            self.more = (self.more + 1).min(CHUNKS_OUT_MAX - 1);
         } else if queued > QUEUE_HIGH {
             self.more = self.more.saturating_sub(1);
         }
@@ -186,9 +199,11 @@ fn offer(db: &Connection, now: Monotonic, link: &mut Link) -> Result<(), LinkErr
     Ok(())
 }
 
-/// Sends chunks while fewer are under way than the link carries at once.
+/// Sends chunks while less is under way than the link carries at once.
 fn send(db: &Connection, now: Monotonic, link: &mut Link) -> Result<(), LinkError> {
-    while link.session.parts_out() < link.blobs.pace.parts() {
+    loop {
+        let out: u64 = link.blobs.uploads.values().map(Upload::bytes_out).sum();
+        let room = link.blobs.pace.bytes().saturating_sub(out);
         let session = &link.session;
         let uploads = link.blobs.uploads.values_mut();
         let wanted = uploads.filter_map(|upload| {
@@ -200,6 +215,9 @@ fn send(db: &Connection, now: Monotonic, link: &mut Link) -> Result<(), LinkErro
         let Some((upload, chunk)) = next else {
             return Ok(());
         };
+        if upload.bytes_of(chunk) > room || session.parts_out() >= PARTS_OUT_MAX {
+            return Ok(());
+        }
         let (hash, lane) = (upload.item.hash, upload.item.lane());
         let Some(slice) = upload.slice(db, chunk)? else {
             // What lies here is not what it was: the relay is to get it from somebody else.
@@ -216,10 +234,21 @@ fn send(db: &Connection, now: Monotonic, link: &mut Link) -> Result<(), LinkErro
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(())
 }
 
 impl Upload {
+    fn bytes_of(&self, chunk: u32) -> u64 {
+        let before = u64::from(chunk) * CHUNK_BYTES as u64;
+        self.item
+            .size_bytes
+            .saturating_sub(before)
+            .min(CHUNK_BYTES as u64)
+    }
+
+    fn bytes_out(&self) -> u64 {
+        self.sent.keys().map(|chunk| self.bytes_of(*chunk)).sum()
+    }
+
     /// Makes the slice of a chunk; `None` if the bytes are not the blob's.
     fn slice(&mut self, db: &Connection, chunk: u32) -> Result<Option<Vec<u8>>, StorageError> {
         let ToSend {
@@ -307,6 +336,7 @@ pub(super) fn kept(
     let hash = offer.hash;
     if let Some(upload) = link.blobs.uploads.get_mut(&hash)
         && let Some(sent) = upload.sent.remove(&chunk)
+        && upload.bytes_of(chunk) == CHUNK_BYTES as u64
     {
         link.blobs.pace.took(work.now.monotonic.since(sent));
     }
@@ -413,22 +443,22 @@ fn note(work: &mut Work<'_>, hash: BlobHash) -> Result<(), LinkError> {
 mod tests {
     use super::*;
 
-    fn after(times_ms: &[u64]) -> usize {
+    fn after(times_ms: &[u64]) -> u64 {
         let mut pace = Pace::default();
         for took in times_ms {
             pace.took(Duration::from_millis(*took));
         }
-        pace.parts()
+        pace.bytes() / CHUNK_BYTES as u64
     }
 
     #[test]
     fn on_a_slow_link_one_chunk_is_under_way_and_on_a_fast_one_several() {
-        assert_eq!(after(&[]), 1);
+        assert_eq!(after(&[]), 2);
         // At 256 kbit/s a chunk takes half a second; behind another one, twice that.
-        assert_eq!(after(&[700]), 2);
-        assert_eq!(after(&[700, 1_200]), 1);
-        assert!(after(&[700, 1_200, 700, 1_200, 700, 1_200]) <= 2);
-        assert_eq!(after(&[40; 20]), PARTS_OUT_MAX);
-        assert_eq!(after(&[40, 45, 250]), 2);
+        assert_eq!(after(&[700, 1_200]), 2);
+        assert_eq!(after(&[700, 1_200, 1_200]), 1);
+        assert!(after(&[700, 1_200, 1_200, 700, 1_200, 700, 1_200]) <= 2);
+        assert_eq!(after(&[40; 20]), CHUNKS_OUT_MAX);
+        assert_eq!(after(&[40, 45, 250]), 3);
     }
 }

@@ -160,13 +160,11 @@ impl Device {
         scope: &Scope,
         intent: &[u8],
     ) -> Result<Saved, SaveError> {
-        let found = self
-            .kinds
-            .find(kind)
-            .ok_or_else(|| SaveError::UnknownKind {
-                kind: kind.to_owned(),
-            })?;
-        let kind = std::sync::Arc::clone(found);
+        let newest = self.kinds.find(kind).map(|found| found.schema_version());
+        let blank = newest.and_then(|newest| self.kinds.begin(kind, newest));
+        let blank = blank.ok_or_else(|| SaveError::UnknownKind {
+            kind: kind.to_owned(),
+        })?;
         let mut row = *self
             .book
             .scopes
@@ -183,7 +181,7 @@ impl Device {
             if documents::find(tx, document)?.is_some() {
                 return Err(SaveError::DocumentExists { document });
             }
-            let mut loaded = Loaded::create(tx, &kind, kind.schema_version(), document)?;
+            let mut loaded = Loaded::create(tx, blank, document)?;
             let proposed = Placement {
                 scope: row.id,
                 membership: Membership::Proposed,

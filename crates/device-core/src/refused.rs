@@ -5,7 +5,7 @@
 //! was refused. Not here: how something comes here (`link::rebase`).
 
 use gridbeat_base::{ChangeHash, DocumentId, Now, Scope, Verb, WallTime};
-use gridbeat_document::{Change, Kinds, genesis_hash};
+use gridbeat_document::{Change, Document, Kinds, genesis_hash};
 use gridbeat_sync_protocol::Grant;
 use rusqlite::Connection;
 
@@ -114,7 +114,8 @@ fn begin(
     if scope_row.grant != Grant::Write {
         return Err(SaveError::NotGranted(Verb::Report));
     }
-    let loaded = Loaded::create(tx, kind, schema, row.document)?;
+    let blank = Document::genesis(kind, schema);
+    let loaded = Loaded::create(tx, blank, row.document)?;
     let proposed = Placement {
         scope: scope_row.id,
         membership: Membership::Proposed,

@@ -28,7 +28,7 @@ mod trial;
 
 use std::collections::BTreeMap;
 
-use gridbeat_base::ChangeHash;
+use gridbeat_base::{ChangeHash, WallTime};
 
 pub use outline::Outline;
 #[cfg(feature = "fuzz")]
@@ -50,6 +50,8 @@ pub struct Incoming<'a> {
     pub bytes: &'a [u8],
     /// Who made it, as far as the one that brought it may say.
     pub author: Author,
+    /// When the relay received it, as far as known: what it is if it is let in.
+    pub received: Option<WallTime>,
 }
 
 /// Where a change comes from.
@@ -88,7 +90,7 @@ pub enum Verdict {
 /// Lets those of `incoming` into the document that keep every rule, and says what became of each.
 ///
 /// The verdicts stand in the order of `incoming`, which may be any order. `provenance` tells what the
-/// log knows of each change of the document; for an incoming one it may give the receipt to come.
+/// log knows of each change of the document. How the document reads then, [`Document::take_admitted`] tells.
 /// Never panics on any input, though the process's panic hook may see a contained panic.
 pub fn admit(
     document: &mut Document,
@@ -110,6 +112,7 @@ pub fn admit(
                     candidates.push(Candidate {
                         index,
                         author: offered.author,
+                        received: offered.received,
                         sound,
                     });
                 } else {

@@ -6,11 +6,11 @@
 
 use core::fmt;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use gridbeat_base::{BlobHash, DeviceId, Hlc, Lane, Position, Remedy, Verb, Verbs, WallTime};
 
-use crate::{Edit, Skeleton, View};
+use crate::{Document, Edit, Skeleton, View};
 
 /// One kind of document. All methods are pure: same input, same output, on every platform.
 ///
@@ -252,24 +252,44 @@ pub struct Projection {
 
 /// The kinds a program knows, by name. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Kinds(Arc<BTreeMap<&'static str, Arc<dyn Kind>>>);
+pub struct Kinds(Arc<BTreeMap<&'static str, Registered>>);
+
+/// A kind that a program knows.
+#[derive(Debug)]
+struct Registered {
+    kind: Arc<dyn Kind>,
+    /// A document that nobody has edited yet, for each schema version from 1: made at the first question.
+    blank: Vec<OnceLock<Document>>,
+}
 
 impl Kinds {
     /// Registers kinds. Of two with one name the later counts.
     pub fn new(kinds: impl IntoIterator<Item = Arc<dyn Kind>>) -> Self {
-        Self(Arc::new(
-            kinds.into_iter().map(|kind| (kind.name(), kind)).collect(),
-        ))
+        let registered = |kind: Arc<dyn Kind>| {
+            let versions = 1..=kind.schema_version();
+            let blank = versions.map(|_| OnceLock::new()).collect();
+            (kind.name(), Registered { kind, blank })
+        };
+        Self(Arc::new(kinds.into_iter().map(registered).collect()))
     }
 
     /// Finds a kind by name.
     pub fn find(&self, name: &str) -> Option<&Arc<dyn Kind>> {
-        self.0.get(name)
+        self.0.get(name).map(|registered| &registered.kind)
+    }
+
+    /// Begins a document as [`Document::genesis`] does, which is made once and copied then; `None` if the kind, or
+    /// the schema version, is not known.
+    pub fn begin(&self, name: &str, schema_version: u16) -> Option<Document> {
+        let Registered { kind, blank } = self.0.get(name)?;
+        let blank = blank.get(usize::from(schema_version).checked_sub(1)?)?;
+        let blank = blank.get_or_init(|| Document::genesis(kind, schema_version));
+        Some(blank.clone())
     }
 
     /// Lists the kinds in order of name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<dyn Kind>> {
-        self.0.values()
+        self.0.values().map(|registered| &registered.kind)
     }
 }
 

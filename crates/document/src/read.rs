@@ -122,6 +122,96 @@ impl Reader<'_> {
     }
 }
 
+/// Returns whether two documents read the same: the same values at every place, conflicts included, written by the
+/// same changes.
+pub(crate) fn is_alike(one: &Automerge, other: &Automerge) -> bool {
+    Pair { one, other }.same_map(&ROOT, 0)
+}
+
+/// Two documents that are read side by side, each as [`Reader`] reads one.
+#[derive(Clone, Copy)]
+struct Pair<'a> {
+    one: &'a Automerge,
+    other: &'a Automerge,
+}
+
+/// What stands at one place of a document: the value, who wrote it, and whether others stand beside it.
+type Entry<'v> = (&'v ValueRef<'v>, ObjId, bool);
+
+impl Pair<'_> {
+    fn same_map(self, object: &ObjId, depth: usize) -> bool {
+        let mut others = self.other.map_range(object, ..);
+        let are_same = self.one.map_range(object, ..).all(|entry| {
+            others.next().is_some_and(|other| {
+                let one = (&entry.value, entry.id(), entry.conflict);
+                let place = || Prop::from(entry.key.as_ref());
+                entry.key == other.key
+                    && self.same_entry(one, (&other.value, other.id(), other.conflict), depth)
+                    && (!entry.conflict || self.same_conflicts(object, &place(), depth))
+            })
+        });
+        are_same && others.next().is_none()
+    }
+
+    fn same_list(self, object: &ObjId, depth: usize) -> bool {
+        let mut others = self.other.list_range(object, ..);
+        let are_same = self.one.list_range(object, ..).all(|entry| {
+            others.next().is_some_and(|other| {
+                let one = (&entry.value, entry.id(), entry.conflict);
+                self.same_entry(one, (&other.value, other.id(), other.conflict), depth)
+                    && (!entry.conflict
+                        || self.same_conflicts(object, &Prop::from(entry.index), depth))
+            })
+        });
+        are_same && others.next().is_none()
+    }
+
+    fn same_entry(self, one: Entry<'_>, other: Entry<'_>, depth: usize) -> bool {
+        let ((value, id, conflict), (other_value, other_id, other_conflict)) = (one, other);
+        value == other_value
+            && conflict == other_conflict
+            && self.same_writer(&id, &other_id)
+            && match value {
+                ValueRef::Object(sort) => self.same_container(*sort, &id, depth),
+                ValueRef::Scalar(_) => true,
+            }
+    }
+
+    fn same_conflicts(self, object: &ObjId, place: &Prop, depth: usize) -> bool {
+        let all = |automerge: &Automerge| {
+            let all = automerge.get_all(object, place.clone());
+            all.unwrap_or_default()
+                .into_iter()
+                .map(|(value, id)| (value.into_owned(), id))
+                .collect::<Vec<_>>()
+        };
+        let (one, other) = (all(self.one), all(self.other));
+        one.len() == other.len()
+            && one.iter().zip(&other).all(|((value, id), other)| {
+                *value == other.0
+                    && self.same_writer(id, &other.1)
+                    && match value {
+                        automerge::Value::Object(sort) => self.same_container(*sort, id, depth),
+                        automerge::Value::Scalar(_) => true,
+                    }
+            })
+    }
+
+    fn same_container(self, sort: ObjType, object: &ObjId, depth: usize) -> bool {
+        let inside = depth < NESTING_MAX;
+        match sort {
+            ObjType::Text => self.one.text(object).ok() == self.other.text(object).ok(),
+            ObjType::Map | ObjType::Table => !inside || self.same_map(object, depth + 1),
+            ObjType::List => !inside || self.same_list(object, depth + 1),
+        }
+    }
+
+    fn same_writer(self, id: &ObjId, other: &ObjId) -> bool {
+        let hash = self.one.hash_for_opid(id);
+        id == other && hash.is_some() && hash == self.other.hash_for_opid(other)
+    }
+}
+
 fn scalar(value: ScalarValueRef<'_>) -> Value {
     match value {
         ScalarValueRef::Bytes(bytes) => Value::Bytes(bytes.into_owned()),

@@ -103,6 +103,7 @@ fn offer(document: &mut Document, bytes: &[u8], author: u8, side: Side) -> Verdi
     let incoming = [Incoming {
         bytes,
         author: Author::decided(DeviceId::from_bytes([author; 16])),
+        received: None,
     }];
     gate::admit(document, &incoming, side, &nobody).remove(0)
 }

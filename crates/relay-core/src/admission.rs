@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use gridbeat_base::{ChangeHash, DeviceId, DocumentId, Scope, WallTime};
-use gridbeat_document::{Author, Change, Incoming, Kinds, Provenance, Verdict as GateVerdict};
+use gridbeat_document::{Author, Change, Incoming, Kinds, Verdict as GateVerdict};
 use gridbeat_sync_protocol::{PushDocument, Reason, Verdict};
 
 use crate::config::LOG_BYTES_MAX;
@@ -276,7 +276,6 @@ impl Admission<'_> {
         let mut room = LOG_BYTES_MAX.saturating_sub(working.log_bytes);
         let mut offered = Vec::new();
         let mut incoming = Vec::new();
-        let mut extra = BTreeMap::new();
         let later = Later::of(names);
         for (index, change) in document.changes.iter().enumerate() {
             let name = names[index].as_ref();
@@ -297,16 +296,14 @@ impl Admission<'_> {
             }
             room -= size;
             let author = change.recovered_from.unwrap_or(taken.device);
-            if let Some(name) = name {
-                extra.insert(name.hash, self.provenance(author));
-            }
             offered.push(index);
             incoming.push(Incoming {
                 bytes: &change.bytes,
                 author: self.author(taken, author),
+                received: Some(self.received),
             });
         }
-        let judged = working.admit(&incoming, &extra);
+        let judged = working.admit(&incoming);
         let judged = judged.expect("an obstacle keeps out what is not loaded");
         let mut entered = false;
         for ((index, incoming), verdict) in offered.into_iter().zip(&incoming).zip(judged) {
@@ -349,9 +346,9 @@ impl Admission<'_> {
             Some(working) if working.exists() => working,
             // One that was begun and to which nothing was admitted may have been of another kind.
             Some(_) | None => {
-                let kind = self.kinds.find(&document.kind);
-                let kind = kind.expect("an obstacle keeps out unknown kinds");
-                Working::new(document.document, kind, document.schema_version)
+                let blank = self.kinds.begin(&document.kind, document.schema_version);
+                let blank = blank.expect("an obstacle keeps out unknown kinds and versions");
+                Working::new(document.document, blank)
             }
         }
     }
@@ -418,13 +415,6 @@ impl Admission<'_> {
             bytes: if kept { bytes.clone() } else { Vec::new() },
         });
         Verdict::Refused(reason)
-    }
-
-    const fn provenance(&self, author: DeviceId) -> Provenance {
-        Provenance {
-            author: Some(author),
-            received: Some(self.received),
-        }
     }
 }
 

@@ -101,14 +101,13 @@ impl Working {
         })
     }
 
-    /// Begins a document that is not stored yet.
-    pub(crate) fn new(id: DocumentId, kind: &Arc<dyn Kind>, schema_version: u16) -> Self {
-        let document = Document::genesis(kind, schema_version);
+    /// Begins a document that is not stored yet and that nobody has edited.
+    pub(crate) fn new(id: DocumentId, document: Document) -> Self {
         Self {
             id,
             version: None,
-            kind: kind.name().to_owned(),
-            schema_version,
+            kind: document.kind().name().to_owned(),
+            schema_version: document.schema_version(),
             heads: document.heads(),
             loaded: Loaded::Here(Box::new(document)),
             rebuilt: false,
@@ -165,20 +164,13 @@ impl Working {
         }
     }
 
-    /// Hands changes to the gate, as received now; `extra` is what is known of them.
-    pub(crate) fn admit(
-        &mut self,
-        incoming: &[Incoming<'_>],
-        extra: &BTreeMap<ChangeHash, Provenance>,
-    ) -> Option<Vec<Verdict>> {
+    /// Hands changes to the gate.
+    pub(crate) fn admit(&mut self, incoming: &[Incoming<'_>]) -> Option<Vec<Verdict>> {
         let Loaded::Here(document) = &mut self.loaded else {
             return None;
         };
         let log = &self.log;
-        let provenance = |hash: &ChangeHash| {
-            let known = log.get(hash).or_else(|| extra.get(hash));
-            known.copied().unwrap_or_default()
-        };
+        let provenance = |hash: &ChangeHash| log.get(hash).copied().unwrap_or_default();
         Some(gate::admit(document, incoming, Side::Device, &provenance))
     }
 
@@ -201,16 +193,16 @@ impl Working {
     }
 
     /// Returns what is to be written; `None` if nothing has changed.
-    pub(crate) fn into_write(self) -> Option<DocumentWrite> {
+    pub(crate) fn into_write(mut self) -> Option<DocumentWrite> {
         let moved = !self.attach.is_empty() || !self.detach.is_empty();
         if self.changes.is_empty() && !moved {
             return None;
         }
         let term = self.term();
-        let state = match (&self.loaded, self.changes.is_empty()) {
+        let state = match (&mut self.loaded, self.changes.is_empty()) {
             (Loaded::Here(document), false) => {
-                let log = &self.log;
-                let view = document.view(&|hash| log.get(hash).copied().unwrap_or_default());
+                // Whatever was put in came through the gate.
+                let view = document.take_admitted().expect("changes were let in");
                 assert_eq!(document.heads(), self.heads, "heads move with each change");
                 Some(DocumentState {
                     heads: self.heads,

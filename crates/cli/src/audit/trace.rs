@@ -100,6 +100,7 @@ fn tell_changes(trace: &DocumentTrace) -> Vec<Told> {
             let incoming = [Incoming {
                 bytes: &change.bytes,
                 author: Author::decided(change.author),
+                received: Some(change.received),
             }];
             let verdicts = gate::admit(document, &incoming, Side::Relay, &provenance);
             if matches!(verdicts[..], [Verdict::Admitted(_)]) {

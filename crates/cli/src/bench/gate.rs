@@ -99,6 +99,7 @@ fn push(document: &mut Document, bytes: &[u8]) -> Verdict {
     let incoming = [Incoming {
         bytes,
         author: Author::decided(author()),
+        received: None,
     }];
     gate::admit(document, &incoming, Side::Device, &provenance).remove(0)
 }

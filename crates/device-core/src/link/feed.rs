@@ -10,6 +10,7 @@ use gridbeat_base::{ChangeHash, DocumentId};
 use gridbeat_document::{Author, Change, Incoming, Provenance, Side, Verdict, gate};
 use gridbeat_sync_protocol::{Entry, Feed, FeedChange, SnapshotDocument};
 
+use super::judged::Judged;
 use super::work::{Work, parse};
 use super::{Link, OwnEntry, repair};
 use crate::LinkError;
@@ -81,19 +82,30 @@ pub(super) fn apply(work: &mut Work<'_>, link: &mut Link, feed: &Feed) -> Result
     Ok(())
 }
 
-/// Takes in a document of a scope whole; says whether all of it could be taken in.
+/// Takes in a document of a scope whole, which is `judged` already if it is new here; says whether all of it could be
+/// taken in.
 pub(super) fn take_whole(
     work: &mut Work<'_>,
     link: &Link,
     scope: i64,
     whole: &SnapshotDocument,
+    judged: Option<Judged>,
 ) -> Result<bool, LinkError> {
-    let step = Step::Attach {
+    let steps = [Step::Attach {
         kind: &whole.kind,
         schema_version: whole.schema_version,
         changes: &whole.changes,
+    }];
+    let Some(Judged { document, verdicts }) = judged else {
+        return apply_document(work, link, scope, whole.document, &steps);
     };
-    apply_document(work, link, scope, whole.document, &[step])
+    let mut loaded = Loaded::create(work.tx, document, whole.document)?;
+    let incoming: Vec<&FeedChange> = whole.changes.iter().collect();
+    let taken = enter(work, &mut loaded, scope, &incoming, verdicts)?;
+    let is_placed = move_heads(work, &loaded, scope, &steps, &taken)?;
+    loaded.store(work.tx, Touched::Content)?;
+    work.changed.insert(whole.document);
+    Ok(is_placed && taken.is_whole)
 }
 
 /// Finds what a run of own entries stands for; says whether all of them are known.
@@ -185,10 +197,10 @@ fn create(
     else {
         return Ok(None);
     };
-    let Some(kind) = documents::readable(work.kinds, kind, *schema_version) else {
+    let Some(blank) = work.kinds.begin(kind, *schema_version) else {
         return Ok(None);
     };
-    Ok(Some(Loaded::create(work.tx, kind, *schema_version, uuid)?))
+    Ok(Some(Loaded::create(work.tx, blank, uuid)?))
 }
 
 /// What became of changes from the relay.
@@ -207,24 +219,36 @@ pub(super) fn take_in(
     scope: i64,
     incoming: &[&FeedChange],
 ) -> Result<Taken, LinkError> {
+    let offered: Vec<Incoming<'_>> = incoming.iter().copied().map(offered).collect();
+    let Loaded { document, log, .. } = loaded;
+    let provenance = |hash: &ChangeHash| -> Provenance { documents::provenance(log, hash) };
+    let verdicts = gate::admit(document, &offered, Side::Relay, &provenance);
+    enter(work, loaded, scope, incoming, verdicts)
+}
+
+/// Hands a change of the relay to the gate.
+pub(super) fn offered(change: &FeedChange) -> Incoming<'_> {
+    Incoming {
+        bytes: &change.bytes,
+        author: Author::decided(change.author),
+        received: Some(change.received),
+    }
+}
+
+/// Logs what the gate has let into a document of the changes that came in a scope.
+fn enter(
+    work: &mut Work<'_>,
+    loaded: &mut Loaded,
+    scope: i64,
+    incoming: &[&FeedChange],
+    verdicts: Vec<Verdict>,
+) -> Result<Taken, LinkError> {
     let mut taken = Taken {
         changes: BTreeMap::new(),
         touched: None,
         is_whole: true,
     };
-    if incoming.is_empty() {
-        return Ok(taken);
-    }
-    let offered: Vec<Incoming<'_>> = incoming
-        .iter()
-        .map(|change| Incoming {
-            bytes: &change.bytes,
-            author: Author::decided(change.author),
-        })
-        .collect();
-    let Loaded { document, log, .. } = loaded;
-    let provenance = |hash: &ChangeHash| -> Provenance { documents::provenance(log, hash) };
-    let verdicts = gate::admit(document, &offered, Side::Relay, &provenance);
+    let mut is_news = false;
     for (offered, verdict) in incoming.iter().zip(verdicts) {
         let (author, received) = (offered.author, offered.received);
         match verdict {
@@ -238,6 +262,7 @@ pub(super) fn take_in(
                     // It came back from the relay: whatever became of the push, it is durable there.
                     let waited = work.settle_from(scope, loaded.id, entry.id)?;
                     let news = loaded.set_received(work.tx, &hash, author, received)?;
+                    is_news |= news;
                     if waited || news {
                         taken.touched = taken.touched.or(Some(Touched::Provenance));
                     }
@@ -259,6 +284,9 @@ pub(super) fn take_in(
         }
         work.book.observe(received, work.now);
     }
+    // The gate knew each change as it is logged, but for one that was there already.
+    let read = loaded.document.take_admitted();
+    loaded.read = read.filter(|_| !is_news);
     Ok(taken)
 }
 

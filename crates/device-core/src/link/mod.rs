@@ -7,6 +7,7 @@
 //! - `ack`, `rebase`: what became of it; a refusal and the intents behind it
 //! - `feed`: what others did
 //! - `snapshot`: a scope that this device has nothing of
+//! - `judged`: the gate for many documents at once
 //! - `kept`: what was kept aside, to a relay that lost it
 //! - `repair`: two sides that differ find out where
 //! - `blobs`: photos and other blobs, chunk by chunk
@@ -18,6 +19,7 @@
 mod ack;
 mod blobs;
 mod feed;
+mod judged;
 mod kept;
 mod leave;
 mod push;

@@ -361,8 +361,8 @@ fn merge(
 ) -> Result<bool, LinkError> {
     let loaded = match documents::load(work.tx, work.kinds, uuid) {
         Ok(Some(loaded)) => Some(loaded),
-        Ok(None) => match documents::readable(work.kinds, &held.kind, held.schema_version) {
-            Some(kind) => Some(Loaded::create(work.tx, kind, held.schema_version, uuid)?),
+        Ok(None) => match work.kinds.begin(&held.kind, held.schema_version) {
+            Some(blank) => Some(Loaded::create(work.tx, blank, uuid)?),
             None => None,
         },
         Err(LoadFault::UnknownKind(_)) => None,

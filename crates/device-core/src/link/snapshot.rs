@@ -7,7 +7,7 @@
 use gridbeat_sync_protocol::{Snapshot, SnapshotMark};
 
 use super::work::Work;
-use super::{Link, feed, repair};
+use super::{Link, feed, judged, repair};
 use crate::LinkError;
 
 /// A snapshot that is under way.
@@ -39,8 +39,9 @@ pub(super) fn apply(
     };
     work.counters.snapshot_frames += 1;
     let mut is_whole = true;
-    for document in &frame.documents {
-        is_whole &= feed::take_whole(work, link, id, document)?;
+    let judged = judged::ahead(work.tx, work.kinds, &frame.documents)?;
+    for (document, judged) in frame.documents.iter().zip(judged) {
+        is_whole &= feed::take_whole(work, link, id, document, judged)?;
     }
     let at = link.scope(&frame.scope);
     let Some(snapshot) = &mut at.snapshot else {

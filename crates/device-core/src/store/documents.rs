@@ -4,6 +4,7 @@
 //! screens query is written in the same call, so it can never differ from the document.
 
 use core::fmt;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -26,6 +27,8 @@ pub(crate) struct Loaded {
     pub(crate) log: BTreeMap<ChangeHash, LogEntry>,
     /// Whether the cache did not load, so that the document came from its log.
     pub(crate) was_rebuilt: bool,
+    /// How it reads, if the gate has just read it; `None` once anything of it, or what the log knows, is different.
+    pub(crate) read: Option<View>,
     last: i64,
 }
 
@@ -200,6 +203,7 @@ pub(crate) fn load(
         document,
         log: log.into_iter().map(|entry| (entry.hash, entry)).collect(),
         was_rebuilt,
+        read: None,
         last,
     }))
 }
@@ -222,13 +226,14 @@ impl Loaded {
         self.document.view(&|hash| self.provenance(hash))
     }
 
-    /// Makes a document that nobody has edited yet, and its row.
+    /// Makes the row of a document that nobody has edited yet.
     pub(crate) fn create(
         db: &Connection,
-        kind: &Arc<dyn Kind>,
-        schema_version: u16,
+        document: Document,
         uuid: DocumentId,
     ) -> Result<Self, StorageError> {
+        let kind = Arc::clone(document.kind());
+        let schema_version = document.schema_version();
         // Its row comes first: the log's ids are made of the row's. `store` completes it.
         sql::execute(
             db,
@@ -239,11 +244,12 @@ impl Loaded {
         Ok(Self {
             id: db.last_insert_rowid(),
             uuid,
-            kind: Arc::clone(kind),
+            kind,
             schema_version,
-            document: Document::genesis(kind, schema_version),
+            document,
             log: BTreeMap::new(),
             was_rebuilt: false,
+            read: None,
             last: 0,
         })
     }
@@ -257,6 +263,7 @@ impl Loaded {
         received: Option<WallTime>,
         intent: Option<&Intent>,
     ) -> Result<i64, StorageError> {
+        self.read = None;
         self.last += 1;
         if self.last > sql::CHANGE_NUMBER_MAX {
             return Err(sql::impossible("document.last"));
@@ -286,6 +293,7 @@ impl Loaded {
         if entry.received == Some(received) && entry.author == author {
             return Ok(false);
         }
+        self.read = None;
         entry.received = Some(received);
         entry.author = author;
         log::set_received(db, entry.id, author, received)?;
@@ -299,6 +307,7 @@ impl Loaded {
         hash: &ChangeHash,
     ) -> Result<(), StorageError> {
         if let Some(entry) = self.log.get_mut(hash) {
+            self.read = None;
             entry.received = None;
             log::clear_received(db, entry.id)?;
         }
@@ -311,6 +320,7 @@ impl Loaded {
         db: &Connection,
         changes: &[ChangeHash],
     ) -> Result<(), StorageError> {
+        self.read = None;
         for hash in changes {
             if let Some(entry) = self.log.remove(hash) {
                 log::delete(db, entry.id)?;
@@ -327,7 +337,10 @@ impl Loaded {
 
     /// Writes the document back, and what screens query of it.
     pub(crate) fn store(&self, db: &Connection, touched: Touched) -> Result<(), StorageError> {
-        let view = self.view();
+        let view = match &self.read {
+            Some(view) => Cow::Borrowed(view),
+            None => Cow::Owned(self.view()),
+        };
         let projection = self.kind.project(&view);
         match touched {
             Touched::Content => {

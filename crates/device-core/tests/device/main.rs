@@ -11,5 +11,6 @@ mod refusal;
 mod relay;
 mod repair;
 mod save;
+mod snapshot;
 mod storm;
 mod support;

@@ -12,7 +12,7 @@ use gridbeat_document::{
 use gridbeat_sync_protocol::{
     Ack, Compared, ComparedDocument, Entry, Feed, FeedChange, Frame, Grant, Held, Hello, Item,
     Noted, PackForm, Push, PushDocument, Reason, Reconcile, RemovalHash, ScopeGreeting,
-    VERSION_NEWEST, Verdict, Welcome, respond,
+    SnapshotDocument, VERSION_NEWEST, Verdict, Welcome, respond,
 };
 
 use crate::support::{kinds, scope};
@@ -85,6 +85,23 @@ impl Relay {
             connections: 0,
             seen: Vec::new(),
         }
+    }
+
+    /// Returns its documents as a snapshot brings them.
+    pub(crate) fn wholes(&self) -> Vec<SnapshotDocument> {
+        let whole = |(document, kept): (&DocumentId, &Kept)| SnapshotDocument {
+            document: *document,
+            kind: kept.kind.clone(),
+            schema_version: kept.schema_version,
+            changes: kept.changes.clone(),
+        };
+        self.documents.iter().map(whole).collect()
+    }
+
+    /// Returns where a scope's feed ends: its last sequence number, and the digest there.
+    pub(crate) fn end_of(&self, scope: &Scope) -> (u64, Digest) {
+        let feed = &self.feeds[scope];
+        (feed.len() as u64, feed[feed.len() - 1].digest)
     }
 
     pub(crate) fn backup(&self) -> Backup {
@@ -380,6 +397,7 @@ impl Relay {
             let incoming = [Incoming {
                 bytes: &change.bytes,
                 author: Author::decided(author),
+                received: None,
             }];
             let provenance = |_: &ChangeHash| Provenance::default();
             let verdict = if may {

@@ -43,7 +43,7 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    fn of(document: &Document) -> Self {
+    pub(crate) fn of(document: &Document) -> Self {
         let mut layout = Self {
             actor: genesis::actor(document.kind.name(), document.schema_version),
             objects: BTreeMap::from([(None, Sort::Map)]),
@@ -188,8 +188,7 @@ impl Form {
             return Ok(Self::Known(chunk.hash));
         }
         let hash = chunk.hash;
-        let layout = document.layout.get_or_init(|| Layout::of(document));
-        sound(bytes, chunk, layout)
+        sound(bytes, chunk, document.layout())
             .map(|sound| Self::Sound(Box::new(sound)))
             .map_err(|rule| (Some(hash), rule))
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gridbeat_base::{ChangeHash, DeviceId};
+use gridbeat_base::{ChangeHash, DeviceId, WallTime};
 
 use super::form::Sound;
 use crate::Author;
@@ -12,6 +12,7 @@ use crate::Author;
 pub(super) struct Candidate {
     pub(super) index: usize,
     pub(super) author: Author,
+    pub(super) received: Option<WallTime>,
     pub(super) sound: Box<Sound>,
 }
 

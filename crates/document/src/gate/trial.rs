@@ -30,7 +30,8 @@ pub(super) struct Trial<'a> {
 /// A copy with the tried changes, ready to take the document's place.
 struct Passed {
     automerge: Automerge,
-    size_bytes: usize,
+    saved: Vec<u8>,
+    view: View,
 }
 
 impl<'a> Trial<'a> {
@@ -128,7 +129,9 @@ impl<'a> Trial<'a> {
         match passed {
             Ok(passed) => {
                 self.document.automerge = passed.automerge;
-                self.document.size_bytes = passed.size_bytes;
+                self.document.size_bytes = passed.saved.len();
+                self.document.saved = Some(passed.saved);
+                self.document.admitted = Some(passed.view);
                 Ok(())
             }
             Err(rule) => {
@@ -148,14 +151,17 @@ impl<'a> Trial<'a> {
     }
 
     fn try_on_copy(&self, candidates: &[&Candidate]) -> Result<Passed, Rule> {
-        let authors: BTreeMap<_, _> = candidates
-            .iter()
-            .map(|candidate| (candidate.sound.hash, candidate.author.device))
-            .collect();
-        let provenance = |hash: &ChangeHash| {
-            let mut known = (self.provenance)(hash);
-            known.author = known.author.or_else(|| authors.get(hash).copied());
-            known
+        let offered = candidates.iter().map(|candidate| {
+            let provenance = Provenance {
+                author: Some(candidate.author.device),
+                received: candidate.received,
+            };
+            (candidate.sound.hash, provenance)
+        });
+        let offered: BTreeMap<_, _> = offered.collect();
+        let provenance = |hash: &ChangeHash| match offered.get(hash) {
+            Some(offered) => *offered,
+            None => (self.provenance)(hash),
         };
         let view = |automerge: &Automerge| read::view(automerge, &provenance);
         let mut copy = self.document.automerge.clone();
@@ -180,8 +186,8 @@ impl<'a> Trial<'a> {
         // Compressing is the dear part of saving, and hides nothing that loading would find.
         let saved = copy.save_nocompress();
         let loaded = load_automerge(&saved).map_err(|_| Rule::Breaks)?;
-        let after: View = latest.unwrap_or_else(|| view(&copy));
-        if loaded.get_heads() != copy.get_heads() || view(&loaded) != after {
+        let view = latest.unwrap_or_else(|| view(&copy));
+        if loaded.get_heads() != copy.get_heads() || !read::is_alike(&copy, &loaded) {
             return Err(Rule::Breaks);
         }
         if self.from == Side::Device && saved.len() > DOCUMENT_BYTES_MAX {
@@ -189,7 +195,8 @@ impl<'a> Trial<'a> {
         }
         Ok(Passed {
             automerge: copy,
-            size_bytes: saved.len(),
+            saved,
+            view,
         })
     }
 }

@@ -21,7 +21,11 @@ pub(crate) fn refused(verdict: &Verdict) -> &Rule {
 
 fn admit_bytes(document: &mut Document, bytes: &[u8], author: DeviceId) -> Verdict {
     let author = Author::decided(author);
-    let incoming = [Incoming { bytes, author }];
+    let incoming = [Incoming {
+        bytes,
+        author,
+        received: None,
+    }];
     gate::admit(document, &incoming, Side::Device, &unknown).remove(0)
 }
 
@@ -128,6 +132,7 @@ fn a_forged_next_number_is_refused() {
     let incoming = [Incoming {
         bytes: &forged.bytes,
         author: Author::decided(device(2)),
+        received: None,
     }];
     let verdicts = gate::admit(&mut document, &incoming, Side::Device, &owner);
     assert_eq!(refused(&verdicts[0]), &Rule::ActorOfAnother);
@@ -155,6 +160,7 @@ fn an_author_does_what_his_verbs_allow_and_no_change_hides_in_another() {
             .map(|(change, _)| Incoming {
                 bytes: &change.bytes,
                 author: Author { device, verbs },
+                received: None,
             })
             .collect();
         let mut document = Document::genesis(&sheet(), VERSION);

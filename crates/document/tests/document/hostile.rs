@@ -93,6 +93,7 @@ impl Scene {
                 Incoming {
                     bytes,
                     author: Author::decided(device(3)),
+                    received: None,
                 },
                 from(&after, device(1)),
             ];
@@ -113,6 +114,7 @@ fn from(change: &Change, author: DeviceId) -> Incoming<'_> {
     Incoming {
         bytes: &change.bytes,
         author: Author::decided(author),
+        received: None,
     }
 }
 
@@ -357,6 +359,7 @@ fn hostile(bytes: &[u8]) -> Incoming<'_> {
     Incoming {
         bytes,
         author: Author::decided(device(3)),
+        received: None,
     }
 }
 

@@ -200,6 +200,7 @@ pub(crate) fn offer(
         .map(|(change, author)| Incoming {
             bytes: &change.bytes,
             author: Author::decided(*author),
+            received: None,
         })
         .collect();
     gate::admit(document, &incoming, from, &unknown)

@@ -100,6 +100,7 @@ impl Replica {
         let incoming = [Incoming {
             bytes: &change.bytes,
             author: Author::decided(author),
+            received,
         }];
         let lookup = |hash: &ChangeHash| provenance.get(hash).copied().unwrap_or_default();
         gate::admit(&mut self.document, &incoming, Side::Device, &lookup).remove(0)

@@ -429,6 +429,7 @@ impl Device {
         let incoming = [Incoming {
             bytes: &change.bytes,
             author: Author::decided(change.author),
+            received: None,
         }];
         let verdict = gate::admit(document, &incoming, Side::Relay, &|_| Provenance::default());
         match verdict.into_iter().next().unwrap() {

@@ -49,6 +49,19 @@ pub(crate) struct RelaySide {
     pub(crate) changes: BTreeMap<DocumentId, Vec<Link>>,
     /// Every record.
     pub(crate) records: BTreeMap<DocumentId, Shown>,
+    /// Photos and tracks.
+    pub(crate) blobs: BlobsHeld,
+}
+
+/// Photos and tracks at the relay; one counts for each record that refers to it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct BlobsHeld {
+    /// How many records refer to.
+    pub(crate) referred_to: u64,
+    /// Those that are there as a whole.
+    pub(crate) received: u64,
+    /// Those that are not what their name says.
+    pub(crate) damaged: u64,
 }
 
 /// A record as the relay shows it.
@@ -94,6 +107,8 @@ pub(crate) struct Findings {
     pub(crate) incidents: u64,
     /// How many pairs of copies were compared.
     pub(crate) pairs: u64,
+    /// What became of photos and tracks.
+    pub(crate) blobs: BlobsHeld,
     /// What is wrong, in words; the first of them.
     pub(crate) told: Vec<String>,
 }
@@ -131,7 +146,20 @@ impl Findings {
 
 /// Compares everything.
 pub(crate) fn compare(devices: &[Side], relay: &RelaySide) -> Findings {
-    let mut findings = Findings::default();
+    let mut findings = Findings {
+        blobs: relay.blobs,
+        ..Findings::default()
+    };
+    let BlobsHeld {
+        referred_to,
+        received,
+        damaged,
+    } = relay.blobs;
+    if received < referred_to || damaged > 0 {
+        findings.tell(format!(
+            "of {referred_to} photos and tracks the relay has {received}, {damaged} of them damaged"
+        ));
+    }
     let known: BTreeSet<Saved> = relay
         .changes
         .iter()
@@ -392,6 +420,7 @@ mod tests {
                 changes: changes.iter().map(|change| hash(*change)).collect(),
             }],
             refused: 0,
+            blobs_waiting: 0,
         }
     }
 
@@ -420,6 +449,7 @@ mod tests {
                 changes.iter().map(|c| link(*c, 1, &[])).collect(),
             )]),
             records: BTreeMap::from([(DOCUMENT, shown())]),
+            blobs: BlobsHeld::default(),
         }
     }
 
@@ -434,6 +464,17 @@ mod tests {
                 {"value": "minor", "device": null, "time_s": 1}, {"value": "urgent", "device": null, "time_s": 1},
             ]}]}),
         }
+    }
+
+    #[test]
+    fn a_photo_that_did_not_come_is_told() {
+        let mut relay = relay(&[1]);
+        relay.blobs.referred_to = 3;
+        relay.blobs.received = 3;
+        let sides = [side("01", print(&[1], "d", 1))];
+        assert!(compare(&sides, &relay).is_good());
+        relay.blobs.received = 2;
+        assert!(!compare(&sides, &relay).is_good());
     }
 
     #[test]

@@ -54,6 +54,10 @@ pub(crate) struct Figures {
     pub(crate) changes_acknowledged: u64,
     /// Acknowledged changes that the relay lacks, and saved ones that their device lacks.
     pub(crate) changes_lost: u64,
+    /// Photos and tracks that records refer to; one counts for each record.
+    pub(crate) blobs: u64,
+    /// Those that the relay has, whole.
+    pub(crate) blobs_received: u64,
     /// Pairs of copies that differ in a digest, heads or values.
     pub(crate) digest_mismatches: u64,
     /// How often a link went down.
@@ -121,6 +125,8 @@ impl Figures {
             conflicts_open: findings.conflicts.len() as u64,
             changes_acknowledged: sum(|log| log.acknowledged.len() as u64),
             changes_lost: findings.changes_lost,
+            blobs: findings.blobs.referred_to,
+            blobs_received: findings.blobs.received,
             digest_mismatches: findings.mismatches,
             outages: sum(super::chronicle::DeviceLog::outages),
             relay_kills: chronicle.relay_down.len() as u64,

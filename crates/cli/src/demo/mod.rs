@@ -1,6 +1,7 @@
 //! `gridbeat demo`: a day of patrol over bad links, with kills, and every copy compared at the end.
 //!
 //! - `plan`: who does what, and when, from a day and a seed
+//! - `photo`: the photos of every third report
 //! - `people`: what they do in answer to what they see
 //! - `world`, `child`: the relay, the devices and the links, as processes
 //! - `shift`: the loop that plays it; `chronicle`: what happened; `progress`: what a person sees
@@ -12,6 +13,7 @@ mod chronicle;
 mod compare;
 mod figures;
 mod people;
+mod photo;
 mod plan;
 mod progress;
 mod relay_side;
@@ -31,6 +33,8 @@ use crate::input::{Day, FileArgs, SyntheticOptions};
 use crate::output::{Ending, print};
 
 pub(crate) use chronicle::{Chronicle, DeviceLog};
+#[cfg(test)]
+pub(crate) use compare::BlobsHeld;
 #[cfg(test)]
 pub(crate) use compare::Shown;
 pub(crate) use compare::{Findings, RelaySide};

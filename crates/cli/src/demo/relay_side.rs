@@ -9,7 +9,7 @@ use gridbeat_document::Change;
 use gridbeat_relay_core::{Answer, StoredEntry, Task};
 use gridbeat_relay_store::{RecordFilter, SqliteStore, Store as _};
 
-use super::compare::{Link, RelaySide, Shown};
+use super::compare::{BlobsHeld, Link, RelaySide, Shown};
 use crate::device::protocol::{DocumentPrint, Print, ScopePrint};
 use crate::device::value_of;
 use crate::relay;
@@ -61,6 +61,14 @@ pub(crate) fn read(config: &Path) -> anyhow::Result<RelaySide> {
             .collect(),
         documents,
         refused: 0,
+        blobs_waiting: 0,
+    };
+    let attachments = store.attachments()?;
+    let received = attachments.iter().filter(|row| row.is_received).count();
+    let blobs = BlobsHeld {
+        referred_to: attachments.len() as u64,
+        received: received as u64,
+        damaged: store.check_blobs()?.damaged.len() as u64,
     };
     let records = records
         .into_iter()
@@ -70,6 +78,7 @@ pub(crate) fn read(config: &Path) -> anyhow::Result<RelaySide> {
         print,
         changes,
         records,
+        blobs,
     })
 }
 

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::child::FromChild;
 use super::chronicle::Chronicle;
 use super::people::{Deed, People};
+use super::photo;
 use super::plan::{Plan, report_intent};
 use super::progress::Progress;
 use super::world::World;
@@ -173,11 +174,21 @@ impl<'a> Shift<'a> {
     /// Asks every device what it holds, then lets all of them end.
     pub(crate) async fn collect(&mut self) -> anyhow::Result<BTreeMap<usize, Print>> {
         self.progress.stage("every pair is compared");
-        self.ask_all(&Request::Fingerprint, Purpose::Print);
         let all = self.world.devices.len();
-        let deadline = Instant::now() + PRINT_MAX;
-        self.until(deadline, |shift| shift.prints.len() == all, &mut None)
-            .await?;
+        let deadline = Instant::now() + SYNC_MAX;
+        // Photos may still be on their way when all records are in sync.
+        loop {
+            self.prints.clear();
+            self.ask_all(&Request::Fingerprint, Purpose::Print);
+            let printed = Instant::now() + PRINT_MAX;
+            self.until(printed, |shift| shift.prints.len() == all, &mut None)
+                .await?;
+            let is_sent = self.prints.values().all(|print| print.blobs_waiting == 0);
+            if is_sent || Instant::now() >= deadline {
+                break;
+            }
+            tokio::time::sleep(SAMPLE).await;
+        }
         self.ask_all(&Request::Quit, Purpose::Nothing);
         for station in &mut self.world.devices {
             if let Some(child) = station.child.take() {
@@ -477,6 +488,13 @@ impl<'a> Shift<'a> {
         self.ask(by, Request::Edit { document, intent }, Purpose::Edit);
     }
 
+    /// The officer takes a photo of what was reported.
+    fn take_photo(&mut self, device: usize, document: DocumentId, number: usize) {
+        let (hex, intent) = photo::of(self.seed, number);
+        self.ask(device, Request::PutBlob { hex }, Purpose::Nothing);
+        self.ask(device, Request::Edit { document, intent }, Purpose::Edit);
+    }
+
     fn meeting(&mut self, number: usize) {
         let (plan, day) = (self.plan, self.day);
         let Some(deeds) = self.people.meet(plan, day, number) else {
@@ -608,6 +626,9 @@ impl<'a> Shift<'a> {
                     .incidents
                     .insert(saved.document, self.plan.reports[number].request);
                 self.people.reported(saved.document, number);
+                if number.is_multiple_of(photo::EVERY) {
+                    self.take_photo(device, saved.document, number);
+                }
                 // What the device said of it came before anyone knew what it was.
                 self.seen(device, saved.document, "reported");
             }

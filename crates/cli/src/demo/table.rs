@@ -88,6 +88,10 @@ fn summary(story: &Story<'_>) -> Vec<(&'static str, String)> {
             "link back to acknowledged, p50 / p95",
             format!("{} / {}", millis(back.p50), millis(back.p95)),
         ),
+        (
+            "photos and tracks / received",
+            two(figures.blobs, figures.blobs_received),
+        ),
         ("bytes up / down", two(figures.bytes_up, figures.bytes_down)),
         (
             "relay's memory at its peak",

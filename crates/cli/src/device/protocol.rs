@@ -188,6 +188,9 @@ pub(crate) struct Print {
     pub(crate) documents: Vec<DocumentPrint>,
     /// How many intents the relay refused.
     pub(crate) refused: u64,
+    /// How many photos and tracks the relay has not called received.
+    #[serde(default)]
+    pub(crate) blobs_waiting: u64,
 }
 
 /// One scope of a [`Print`].

@@ -274,6 +274,7 @@ impl Session {
             scopes: scopes.into_iter().map(scope).collect(),
             documents,
             refused: self.device.refused().await.map_err(fault)?.len() as u64,
+            blobs_waiting: self.device.blobs_waiting().await.map_err(fault)?.blobs,
         })
     }
 

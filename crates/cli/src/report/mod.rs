@@ -81,6 +81,7 @@ mod tests {
             print: Print::default(),
             changes: BTreeMap::new(),
             records: day.requests.iter().enumerate().map(record).collect(),
+            blobs: crate::demo::BlobsHeld::default(),
         }
     }
 

@@ -139,6 +139,8 @@ fn figures(story: &Story<'_>) -> Vec<Card> {
         count(f.concurrent_edits, "concurrent edits", "并发修改"),
         count(f.conflicts_open, "open conflicts", "待裁决冲突"),
         count(f.changes_acknowledged, "changes acknowledged", "已确认"),
+        count(f.blobs, "photos and tracks", "照片与轨迹"),
+        count(f.blobs_received, "of them received, whole", "已完整收到"),
         count(f.outages, "outages", "断网次数"),
         time(ack.p50, "save to acknowledged, median", "保存到确认 中位"),
         time(ack.p95, "the same, 95 of 100", "保存到确认 95%"),

@@ -124,7 +124,13 @@ pub fn admit(
     if !candidates.is_empty() {
         let candidates = order::causal(candidates);
         let history = History::of(document, provenance);
-        Trial::new(document, history, from, provenance)
+        let offered = candidates.iter().map(|it| (it.sound.hash, it.provenance()));
+        let offered: BTreeMap<_, _> = offered.collect();
+        let provenance = |hash: &ChangeHash| match offered.get(hash) {
+            Some(offered) => *offered,
+            None => provenance(hash),
+        };
+        Trial::new(document, history, from, &provenance)
             .settle(&candidates.iter().collect::<Vec<_>>(), &mut verdicts);
     }
     for (index, first) in copies {

@@ -153,6 +153,9 @@ impl World {
         let at = self.random.below(photos.len() as u64);
         let (document, _, hash) = photos[usize::try_from(at).unwrap_or(0)];
         self.photos.asked.insert((session, hash), document);
+        // He has the phone's own key: what it has begun to bring, he may call a blob of another size.
+        let is_same = |kept: &(usize, BlobHash, u32)| (kept.0, kept.1) == (node, hash);
+        self.photos.kept.retain(|kept| !is_same(kept));
         let frames = [
             Frame::Get(Get {
                 document,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gridbeat_base::{ChangeHash, DeviceId, WallTime};
 
 use super::form::Sound;
-use crate::Author;
+use crate::{Author, Provenance};
 
 /// A sound change, and where in the call it stood.
 #[derive(Clone, Debug)]
@@ -14,6 +14,16 @@ pub(super) struct Candidate {
     pub(super) author: Author,
     pub(super) received: Option<WallTime>,
     pub(super) sound: Box<Sound>,
+}
+
+impl Candidate {
+    /// What is known of it once it is let in.
+    pub(super) const fn provenance(&self) -> Provenance {
+        Provenance {
+            author: Some(self.author.device),
+            received: self.received,
+        }
+    }
 }
 
 /// Sorts candidates causally, keeping one author's together as far as that allows.

@@ -24,6 +24,7 @@ pub(super) struct Trial<'a> {
     document: &'a mut Document,
     history: History,
     from: Side,
+    /// What is known of each change, those on offer included: what is let in first is read again with the rest.
     provenance: &'a dyn Fn(&ChangeHash) -> Provenance,
 }
 
@@ -151,19 +152,7 @@ impl<'a> Trial<'a> {
     }
 
     fn try_on_copy(&self, candidates: &[&Candidate]) -> Result<Passed, Rule> {
-        let offered = candidates.iter().map(|candidate| {
-            let provenance = Provenance {
-                author: Some(candidate.author.device),
-                received: candidate.received,
-            };
-            (candidate.sound.hash, provenance)
-        });
-        let offered: BTreeMap<_, _> = offered.collect();
-        let provenance = |hash: &ChangeHash| match offered.get(hash) {
-            Some(offered) => *offered,
-            None => (self.provenance)(hash),
-        };
-        let view = |automerge: &Automerge| read::view(automerge, &provenance);
+        let view = |automerge: &Automerge| read::view(automerge, self.provenance);
         let mut copy = self.document.automerge.clone();
         let mut latest = (self.from == Side::Device).then(|| view(&copy));
         // What one author does at once is judged at once, unless a change might hide in another.

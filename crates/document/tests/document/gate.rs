@@ -1,6 +1,6 @@
 //! What the gate lets in, what it refuses, and that it harms nothing by refusing.
 
-use gridbeat_base::{ChangeHash, DeviceId, Verb, Verbs};
+use gridbeat_base::{ChangeHash, DeviceId, Verb, Verbs, WallTime};
 use gridbeat_document::{
     Author, CHANGE_BYTES_MAX, Document, Incoming, ParseError, Provenance, Rule, Side, Verdict,
     gate, genesis_hash,
@@ -101,6 +101,38 @@ fn the_kind_decides_and_only_its_victim_is_refused() {
     for verdict in offer(&mut device, &offered, Side::Relay) {
         assert!(matches!(verdict, Verdict::Admitted(_)), "{verdict:?}");
     }
+}
+
+#[test]
+fn how_the_gate_read_the_document_knows_the_receipt_of_all_that_it_let_in() {
+    let (mut honest, mut bad) = (Replica::new(1), Replica::new(2));
+    honest.edit(first());
+    bad.edit(json!({"append": "fine"}));
+    bad.edit(json!({"field": ["bad", "x"]}));
+    let offered: Vec<_> = honest.log.iter().chain(&bad.log).cloned().collect();
+    let received = Some(WallTime(7_000_000));
+    let known = |hash: &ChangeHash| {
+        let known = offered.iter().find(|(change, _)| change.hash == *hash);
+        let known = known.map(|(_, author)| Provenance {
+            author: Some(*author),
+            received,
+        });
+        known.unwrap_or_default()
+    };
+    let incoming: Vec<_> = offered
+        .iter()
+        .map(|(change, author)| Incoming {
+            bytes: &change.bytes,
+            author: Author::decided(*author),
+            received,
+        })
+        .collect();
+    let mut document = Document::genesis(&sheet(), VERSION);
+    let verdicts = gate::admit(&mut document, &incoming, Side::Device, &unknown);
+    // What is let in enters in more than one step, since one change is refused.
+    assert!(matches!(verdicts[1], Verdict::Admitted(_)));
+    assert_eq!(refused(&verdicts[2]).code(), "bad_is_closed");
+    assert_eq!(document.take_admitted(), Some(document.view(&known)));
 }
 
 #[test]

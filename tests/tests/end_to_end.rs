@@ -10,6 +10,7 @@ mod outages;
 mod privacy;
 mod recovery;
 mod sessions;
+mod tcp;
 mod trust;
 mod wiping;
 pub(crate) mod world;

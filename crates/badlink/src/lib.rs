@@ -24,7 +24,7 @@
 //! let mut changes = link.changes();
 //! // Point the device at `link.local_addr()`, and tell it of each return:
 //! while let Some(change) = changes.next().await {
-//!     if change.up { /* device.network_changed() */ }
+//!     if change.up { /* device.network_changed(None) */ }
 //! }
 //! # Ok(())
 //! # }

@@ -508,9 +508,10 @@ impl Device {
     }
 
     /// Tells the device that the network is another one: it moves its connection to a fresh socket, or
-    /// dials at once. Call it whenever the platform says so; too often does no harm.
-    pub fn network_changed(&self) {
-        self.order(Order::NetworkChanged);
+    /// dials at once. Call it whenever the platform says so; too often does no harm. Under the network's name,
+    /// such as the one of a Wi-Fi, it is remembered for half an hour that no UDP gets through there.
+    pub fn network_changed(&self, network: Option<&str>) {
+        self.order(Order::NetworkChanged(network.map(str::to_owned)));
     }
 
     /// Synchronises with the relay until both hold the same and blobs have gone both ways, something needs a

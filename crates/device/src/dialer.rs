@@ -5,7 +5,9 @@
 //! resumes the last session, so that the greeting and what waits go out with its first packet; but a
 //! dial after one that nobody answered spends no ticket. Beside a session the device's certificate is renewed
 //! when it is time; what comes of it serves the next dial. Not here: what is said (`owner`), when it is time
-//! (`lease`).
+//! (`lease`), which way goes first (`paths`).
+//!
+//! Long because every state of a link can be left by every event.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,7 +15,7 @@ use std::time::Duration;
 
 use gridbeat_base::Monotonic;
 use gridbeat_link::{
-    Clock, DeviceBundle, DeviceTls, End, FirstFlight, Frames, Role, device_tls, random_from_system,
+    Clock, DeviceBundle, DeviceTls, End, Frames, Role, device_tls, random_from_system,
 };
 use gridbeat_sync_protocol::Reason;
 use quinn::ZeroRttAccepted;
@@ -21,13 +23,15 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::backoff::Backoff;
-use crate::dial::{Dialled, Port, RIVAL, dial, dial_rival, resolve};
+use crate::dial::{Attempt, Dialled, Port, RIVAL};
 use crate::lease::Due;
 use crate::owner::{Input, Order};
+use crate::paths::{self, Paths};
 use crate::pulse::{Beat, Counted, Pulse};
+use crate::radio::Radio;
 use crate::renew::{Renewal, Renewed};
 use crate::shared::{CoreState, Shared, expects, waiting};
-use crate::{Handshake, LinkNews, LinkPolicy};
+use crate::{Handshake, LinkNews, LinkPolicy, Path};
 
 /// How long a dial waits for the relay's first answer. Its packets go out at once, after 0.45 s and
 /// after 1.35 s, so a new attempt costs less than a longer wait.
@@ -62,6 +66,8 @@ pub(crate) struct Dialer {
     pub(crate) core: watch::Receiver<CoreState>,
     backoff: Backoff,
     port: Option<Port>,
+    paths: Paths,
+    radio: Radio,
     is_wanted: bool,
     /// Whether the relay was heard since a ticket was last spent, or the network has changed.
     may_spend_ticket: bool,
@@ -73,7 +79,7 @@ pub(crate) struct Dialer {
 struct Held {
     tag: u64,
     frames: Frames,
-    first_flight: FirstFlight,
+    port: Port,
     early: Option<ZeroRttAccepted>,
     began: Monotonic,
     patience: Duration,
@@ -81,6 +87,8 @@ struct Held {
     rival: Option<JoinHandle<Result<Dialled, End>>>,
     /// A rival that was heard, and when.
     standby: Option<(Dialled, Monotonic)>,
+    /// Whether a first flight that is not answered was given a rival.
+    is_raced: bool,
     /// When to end the connection, if it is no longer wanted.
     leaves: Option<Monotonic>,
     /// Whether the relay has greeted on it.
@@ -92,15 +100,30 @@ impl Held {
     /// had as much time.
     fn judge(&mut self, now: Monotonic) -> Option<Dialled> {
         let (rival, heard) = self.standby.take()?;
-        if !self.pulse.is_unanswered() {
+        if self.early.is_none() && !self.pulse.is_unanswered() {
             gridbeat_link::finish(&rival.connection);
             return None;
         }
-        if now.since(heard) > RIVAL_GRACE + rival.connection.rtt() {
+        if now > Self::grace_over(&rival, heard) {
             return Some(rival);
         }
         self.standby = Some((rival, heard));
         None
+    }
+
+    /// Returns until when the connection has a chance beside a rival that was heard.
+    fn grace_over(rival: &Dialled, heard: Monotonic) -> Monotonic {
+        heard.plus(RIVAL_GRACE + rival.connection.rtt())
+    }
+
+    /// Returns when something is to be done about a first flight that was not answered.
+    fn early_due(&self) -> Monotonic {
+        let due = match &self.standby {
+            Some((rival, heard)) => Self::grace_over(rival, *heard),
+            None if !self.is_raced => self.began.plus(paths::Order::UDP_FIRST.lead),
+            None => self.began.plus(self.patience),
+        };
+        due.plus(Duration::from_millis(1))
     }
 }
 
@@ -122,6 +145,8 @@ enum Woken {
     Early(bool),
     Rival(Result<Dialled, End>),
     Renewed(Renewed),
+    /// Nothing can go this way any more.
+    Lost,
     Look,
 }
 
@@ -146,6 +171,8 @@ impl Dialer {
             orders,
             backoff: Backoff::new(random_from_system()),
             port: None,
+            paths: Paths::default(),
+            radio: Radio::default(),
             is_wanted: policy == LinkPolicy::Always,
             may_spend_ticket: true,
             dials: 0,
@@ -199,8 +226,8 @@ impl Dialer {
                 order = self.orders.recv() => match order {
                     None | Some(Order::Stop) => return false,
                     Some(Order::Want(wanted)) => self.is_wanted = wanted,
-                    Some(Order::NetworkChanged) => {
-                        self.network_changed();
+                    Some(Order::NetworkChanged(name)) => {
+                        self.network_changed(name);
                         // A relay that asked for time is given it on any network.
                         if self.backoff.is_free() {
                             due = now;
@@ -226,7 +253,8 @@ impl Dialer {
         }
     }
 
-    fn network_changed(&mut self) {
+    fn network_changed(&mut self, name: Option<String>) {
+        self.paths.network_changed(name);
         self.backoff.start_over();
         self.may_spend_ticket = true;
         // A socket may be bound to a network that is gone.
@@ -327,8 +355,8 @@ impl Dialer {
     fn interrupt(&mut self, order: Option<Order>) -> Option<Over> {
         match order {
             None | Some(Order::Stop) => Some(Over::Stopped),
-            Some(Order::NetworkChanged) => {
-                self.network_changed();
+            Some(Order::NetworkChanged(name)) => {
+                self.network_changed(name);
                 Some(Over::Interrupted)
             }
             Some(Order::Want(wanted)) => {
@@ -344,28 +372,39 @@ impl Dialer {
         self.shared.count(|report| report.dials += 1);
         let resumes = self.may_spend_ticket;
         self.may_spend_ticket = false;
-        let (relay, tls) = (self.bundle.relay.clone(), self.tls.clone());
-        let (port, began) = (self.port.take(), self.clock.monotonic());
-        let dialling = async move {
-            let address = resolve(&relay).await?;
-            let port = match port {
-                Some(port) if port.is_v6() == address.is_ipv6() => port,
-                Some(_) | None => Port::open(address)?,
-            };
-            dial(port, address, &tls, resumes, began, patience).await
+        let began = self.clock.monotonic();
+        let port = self.port.take().filter(|port| port.path() == Path::Udp);
+        let attempt = Attempt {
+            resumes,
+            ..self.attempt(self.paths.order(began), patience)
         };
-        let mut dialling = std::pin::pin!(dialling);
+        let mut dialling = std::pin::pin!(attempt.dial(port));
         loop {
             tokio::select! {
                 dialled = &mut dialling => {
                     let dialled = dialled.map_err(|end| Over::Ended { end, stay_away: None })?;
                     self.port = Some(dialled.port.clone());
+                    if dialled.early.is_none() {
+                        self.paths.heard(dialled.port.path(), self.clock.monotonic());
+                    }
                     return Ok(dialled);
                 }
                 order = self.orders.recv() => if let Some(over) = self.interrupt(order) {
                     return Err(over);
                 }
             }
+        }
+    }
+
+    /// Makes what a dial from now on goes by, without a ticket.
+    fn attempt(&self, order: paths::Order, patience: Duration) -> Attempt {
+        Attempt {
+            relay: self.bundle.relay.clone(),
+            tls: self.tls.clone(),
+            order,
+            resumes: false,
+            began: self.clock.monotonic(),
+            patience,
         }
     }
 
@@ -383,11 +422,20 @@ impl Dialer {
                 tracing::info!("a rival connection was heard, and this one was not");
                 held.frames.finish();
                 self.port = Some(rival.port.clone());
+                self.paths.heard(rival.port.path(), now);
                 held = self.begin(rival, RIVAL).await;
                 continue;
             }
             match self.wait(&mut held).await {
                 Woken::Look => {}
+                Woken::Lost => {
+                    held.frames.finish();
+                    self.shared.set_connection(None);
+                    return Over::Ended {
+                        end: End::Silent,
+                        stay_away: None,
+                    };
+                }
                 Woken::Early(accepted) => self.settle_early(&mut held, accepted).await,
                 Woken::Renewed(renewed) => {
                     // This connection goes on with the old one.
@@ -430,30 +478,37 @@ impl Dialer {
         let _ = self.inputs.send(up).await;
         unstarted.start();
         let now = self.clock.monotonic();
+        let path = dialled.port.path();
+        self.shared.count(|report| report.path = Some(path));
         if dialled.early.is_none() {
-            self.tell_up(Handshake::Full, now.since(dialled.began));
+            self.tell_up(Handshake::Full, path, now.since(dialled.began));
         }
         Held {
             tag,
             frames,
-            first_flight: dialled.port.first_flight,
+            port: dialled.port,
             early: dialled.early,
             began: dialled.began,
             patience,
             pulse: Pulse::new(now),
             rival: None,
             standby: None,
+            is_raced: false,
             leaves: None,
             is_greeted: false,
         }
     }
 
-    fn tell_up(&self, handshake: Handshake, took: Duration) {
+    fn tell_up(&self, handshake: Handshake, path: Path, took: Duration) {
         self.shared.count(|report| {
             report.handshake = Some(handshake);
             report.early_accepted += u64::from(handshake == Handshake::Early);
         });
-        self.shared.tell(LinkNews::Up { handshake, took });
+        self.shared.tell(LinkNews::Up {
+            handshake,
+            path,
+            took,
+        });
     }
 
     async fn settle_early(&self, held: &mut Held, accepted: bool) {
@@ -462,27 +517,31 @@ impl Dialer {
         held.pulse = Pulse::new(now);
         let took = now.since(held.began);
         if accepted {
-            self.tell_up(Handshake::Early, took);
+            self.tell_up(Handshake::Early, held.port.path(), took);
             // Part of the first flight may have been lost before the relay was reachable.
             if took > held.frames.connection().rtt() * 2 {
                 held.pulse.path_changed(now);
             }
         } else if held.frames.connection().close_reason().is_none() {
             self.shared.tell(LinkNews::EarlyRefused);
-            self.tell_up(Handshake::Full, took);
+            self.tell_up(Handshake::Full, held.port.path(), took);
             held.frames.restart().await;
             let again = Input::Up {
                 tag: held.tag,
                 frames: held.frames.clone(),
-                first_flight: held.first_flight.clone(),
+                first_flight: held.port.first_flight.clone(),
             };
             let _ = self.inputs.send(again).await;
         }
     }
 
     /// Does what is due on the connection.
-    fn look(&self, held: &mut Held, now: Monotonic) {
+    fn look(&mut self, held: &mut Held, now: Monotonic) {
         let connection = held.frames.connection();
+        let stats = connection.stats();
+        let datagrams = stats.udp_tx.datagrams + stats.udp_rx.datagrams;
+        let radio_on = self.radio.look(now, datagrams);
+        self.shared.count(|report| report.radio_on += radio_on);
         if held.leaves.is_some_and(|leaves| leaves <= now) {
             held.frames.finish();
             return;
@@ -490,10 +549,15 @@ impl Dialer {
         if held.early.is_some() {
             if now.since(held.began) > held.patience {
                 held.frames.finish();
+            } else if held.early_due() <= now && !held.is_raced {
+                held.is_raced = true;
+                if held.port.path() == Path::Udp {
+                    let attempt = self.attempt(paths::Order::WEB_SOCKET_FIRST, RIVAL);
+                    held.rival = Some(tokio::spawn(attempt.dial_web_socket()));
+                }
             }
             return;
         }
-        let stats = connection.stats();
         let counted = Counted {
             datagrams: stats.udp_rx.datagrams,
             frames: self.shared.traffic.counts().received_frames,
@@ -510,8 +574,9 @@ impl Dialer {
                         report.rivals += 1;
                         report.dials += 1;
                     });
-                    let (relay, tls) = (self.bundle.relay.clone(), self.tls.clone());
-                    held.rival = Some(tokio::spawn(dial_rival(relay, tls, now)));
+                    let order = self.paths.order_beside(held.port.path(), held.began, now);
+                    let attempt = self.attempt(order, RIVAL);
+                    held.rival = Some(tokio::spawn(attempt.dial(None)));
                 }
                 Beat::Rival => {}
             }
@@ -521,10 +586,7 @@ impl Dialer {
     async fn wait(&mut self, held: &mut Held) -> Woken {
         let now = self.clock.monotonic();
         let due = match &held.early {
-            Some(_) => held
-                .began
-                .plus(held.patience)
-                .plus(Duration::from_millis(1)),
+            Some(_) => held.early_due(),
             None => held.pulse.next_deadline(now),
         };
         let due = held.leaves.map_or(due, |leaves| due.min(leaves));
@@ -543,6 +605,7 @@ impl Dialer {
                 Woken::Rival(dialled.unwrap_or(Err(End::Silent)))
             }
             renewed = self.renewal.over() => Woken::Renewed(renewed),
+            () = held.port.over() => Woken::Lost,
             _ = self.core.changed() => Woken::Look,
             () = tokio::time::sleep(due.since(now)) => Woken::Look,
         }
@@ -564,7 +627,14 @@ impl Dialer {
                 return Some(Over::Ended { end, stay_away });
             }
             Order::Ended { .. } | Order::Stop => {}
-            Order::NetworkChanged => self.change_sockets(held),
+            Order::NetworkChanged(name) => {
+                self.paths.network_changed(name);
+                if !self.change_sockets(held) {
+                    held.frames.finish();
+                    self.shared.set_connection(None);
+                    return Some(Over::Interrupted);
+                }
+            }
             Order::Hurry => held.pulse.path_changed(self.clock.monotonic()),
             Order::Want(true) => {
                 self.is_wanted = true;
@@ -581,15 +651,14 @@ impl Dialer {
         None
     }
 
-    /// Moves the connection to a fresh socket, and lets it say something from there.
-    fn change_sockets(&self, held: &mut Held) {
-        let Some(port) = &self.port else {
-            return;
-        };
-        match port.move_to_fresh_socket() {
-            Ok(()) => tracing::info!("the network changed; moved to another socket"),
+    /// Moves the connection to a fresh socket, and lets it say something from there; returns whether it can be moved.
+    fn change_sockets(&self, held: &mut Held) -> bool {
+        match held.port.move_to_fresh_socket() {
+            Ok(true) => tracing::info!("the network changed; moved to another socket"),
+            Ok(false) => return false,
             Err(error) => tracing::warn!(%error, "the network changed; kept the socket"),
         }
         held.pulse.path_changed(self.clock.monotonic());
+        true
     }
 }

@@ -27,7 +27,9 @@ mod install;
 mod key_file;
 mod lease;
 mod owner;
+mod paths;
 mod pulse;
+mod radio;
 mod renew;
 mod report;
 mod shared;
@@ -39,7 +41,7 @@ pub use enrol::{EnrolError, EnrolNews, EnrolStep, Enrolment};
 pub use error::{CallError, Failure, OpenError};
 pub use install::install_from_file;
 pub use key_file::{make_key_file, read_key_file};
-pub use report::{Handshake, LinkNews, LinkReport, SyncReport};
+pub use report::{Handshake, LinkNews, LinkReport, Path, SyncReport};
 pub use watch::Watch;
 
 #[doc(no_inline)]

@@ -61,8 +61,8 @@ pub(crate) enum Order {
         /// How long to stay away at least, if it was for a reason that only time may mend.
         stay_away: Option<Duration>,
     },
-    /// The network is another one.
-    NetworkChanged,
+    /// The network is another one, of this name.
+    NetworkChanged(Option<String>),
     /// Somebody wants it now.
     Hurry,
     /// A link is wanted, or not.

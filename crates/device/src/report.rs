@@ -15,6 +15,15 @@ pub enum Handshake {
     Early,
 }
 
+/// Which way a connection goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Path {
+    /// QUIC over UDP.
+    Udp,
+    /// QUIC inside a WebSocket, because the network lets no UDP through.
+    WebSocket,
+}
+
 /// Something that happened on the link.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum LinkNews {
@@ -22,6 +31,8 @@ pub enum LinkNews {
     Up {
         /// How it began.
         handshake: Handshake,
+        /// Which way it goes.
+        path: Path,
         /// How long it took from the dial until the relay's part of the handshake was here.
         took: Duration,
     },
@@ -55,14 +66,19 @@ pub struct LinkReport {
     pub is_up: bool,
     /// How the last connection began.
     pub handshake: Option<Handshake>,
+    /// Which way the last connection went.
+    pub path: Option<Path>,
     /// QUIC's estimate of the round trip of the present connection.
     pub round_trip: Option<Duration>,
     /// Frames carried, and their bytes: the payload inside QUIC.
     pub payload: TrafficCounts,
-    /// Bytes in UDP datagrams sent, without IP and UDP headers.
+    /// Bytes in QUIC's datagrams sent, without the headers of what carries them.
     pub udp_sent_bytes: u64,
-    /// Bytes in UDP datagrams received, likewise.
+    /// Bytes in QUIC's datagrams received, likewise.
     pub udp_received_bytes: u64,
+    /// How long the phone's radio was kept on, with what a network of LTE keeps it on after the last packet: an
+    /// estimate of what the link costs the battery.
+    pub radio_on: Duration,
     /// Connections tried.
     pub dials: u64,
     /// Of these, those whose early data the relay took.

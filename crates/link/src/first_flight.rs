@@ -18,6 +18,7 @@ use quinn::{AsyncTimer, AsyncUdpSocket, Endpoint, EndpointConfig, Runtime, Tokio
 use tokio::sync::watch;
 
 use crate::MovingSocket;
+use crate::tunnel_socket::TunnelSocket;
 
 /// How long a connection is held back at most: more than a device takes to read its outbox, and little
 /// beside any round trip.
@@ -57,12 +58,21 @@ impl FirstFlight {
 /// A device's endpoint, and what is under it.
 #[derive(Clone, Debug)]
 pub struct DeviceEndpoint {
-    /// The endpoint. Never to be bound anew by itself: [`Self::socket`] is moved.
+    /// The endpoint. Never to be bound anew by itself: [`Under::Udp`] is moved.
     pub endpoint: Endpoint,
     /// What holds its connections back.
     pub first_flight: FirstFlight,
-    /// Its socket.
-    pub socket: Arc<MovingSocket>,
+    /// What it goes over.
+    pub under: Under,
+}
+
+/// What carries an endpoint's datagrams.
+#[derive(Clone, Debug)]
+pub enum Under {
+    /// A UDP socket.
+    Udp(Arc<MovingSocket>),
+    /// A WebSocket to one relay; it is over when the other end of this is dropped.
+    WebSocket(watch::Receiver<()>),
 }
 
 /// Opens a device's endpoint at a local address.
@@ -73,22 +83,39 @@ pub struct DeviceEndpoint {
 ///
 /// When there is no such socket to be had.
 pub fn device_endpoint(local: SocketAddr) -> io::Result<DeviceEndpoint> {
+    let socket = Arc::new(MovingSocket::open(local)?);
+    over(Arc::<MovingSocket>::clone(&socket), Under::Udp(socket))
+}
+
+/// Opens an endpoint that goes over TCP to the relay at `host` (`name:port`), found at `relay`.
+///
+/// Must be called within a tokio runtime.
+///
+/// # Errors
+///
+/// When there is no way: no connection, no TLS, or somebody else answers.
+pub async fn tunnel_endpoint(host: &str, relay: SocketAddr) -> io::Result<DeviceEndpoint> {
+    let socket = Arc::new(TunnelSocket::open(host, relay).await?);
+    let under = Under::WebSocket(socket.over());
+    over(socket, under)
+}
+
+fn over(socket: Arc<dyn AsyncUdpSocket>, under: Under) -> io::Result<DeviceEndpoint> {
     let first_flight = FirstFlight::new();
     let runtime = HoldBack {
         first_flight: first_flight.clone(),
         is_open: AtomicBool::new(false),
     };
-    let socket = Arc::new(MovingSocket::open(local)?);
     let endpoint = Endpoint::new_with_abstract_socket(
         EndpointConfig::default(),
         None,
-        Arc::<MovingSocket>::clone(&socket),
+        socket,
         Arc::new(runtime),
     )?;
     Ok(DeviceEndpoint {
         endpoint,
         first_flight,
-        socket,
+        under,
     })
 }
 

@@ -3,6 +3,7 @@
 //! - [`bundle`](DeviceBundle): the file that lets one device reach one relay
 //! - [`identity`](device_of_certificate): the device a certificate names
 //! - [`tls`](relay_tls): TLS 1.3 on both ends, mutual, private roots, resumption with early data
+//! - [`signed_time`](device_tls): what time it is for a relay's certificate, where a clock is wrong by years
 //! - [`enrol_tls`](EnrolTls): TLS for devices that have no certificate, or one that has expired
 //! - [`exchange`](ask): one question and one answer of enrolment
 //! - [`device_key`](make_device_key): a device's private key
@@ -14,6 +15,8 @@
 //! - [`frames`](Frames): frames on streams, counted
 //! - [`first_flight`](FirstFlight): a first packet that carries all there is to say
 //! - [`moving_socket`](MovingSocket): a socket that is exchanged under its connections
+//! - [`tunnel`](tunnel_endpoint): QUIC's datagrams over a WebSocket, where no UDP gets through
+//! - [`tunnel_socket`](tunnel_endpoint), [`relay_socket`](RelaySocket): how they reach either end
 //! - [`end`](End): why a connection was closed, and how to close one
 //! - [`system`](Clock): the clock and the dice of the machine
 //! - [`private_file`](write_private): files nobody else may read
@@ -35,9 +38,13 @@ mod moving_socket;
 mod outage;
 mod private_file;
 mod probe;
+mod relay_socket;
+mod signed_time;
 mod system;
 mod tls;
 mod transport;
+mod tunnel;
+mod tunnel_socket;
 
 pub use bundle::{BUNDLE_PINS_MAX, BundleError, DeviceBundle};
 pub use by_protocol::asks_to_enrol;
@@ -46,13 +53,14 @@ pub use end::{End, close, finish, lease_over};
 pub use endpoint::{ENDPOINT_KEY_BYTES, EndpointKey};
 pub use enrol_tls::EnrolTls;
 pub use exchange::{Asked, ExchangeError, ask};
-pub use first_flight::{DeviceEndpoint, FirstFlight, device_endpoint};
+pub use first_flight::{DeviceEndpoint, FirstFlight, Under, device_endpoint, tunnel_endpoint};
 pub use frames::{Event, Frames, Role, Traffic, TrafficCounts, Unstarted};
 pub use identity::{IdentityError, device_of_certificate, device_uri, key_of_certificate};
 pub use moving_socket::MovingSocket;
 pub use outage::{Outage, OutageAware};
 pub use private_file::{read_private, write_private};
 pub use probe::Probe;
+pub use relay_socket::RelaySocket;
 pub use system::{Clock, random_from_system};
 pub use tls::{DeviceTls, Identified, RelayTls, TlsError, device_tls, relay_tls};
 pub use transport::{device_transport, relay_transport};

@@ -32,10 +32,13 @@ use rustls::server::{ServerSessionMemoryCache, VerifierBuilderError, WebPkiClien
 use rustls::time_provider::TimeProvider;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, NamedGroup, RootCertStore, ServerConfig};
+use tokio_rustls::TlsAcceptor;
 
 use crate::by_protocol::ByProtocol;
+use crate::signed_time::AsOfSigned;
 use crate::{
     BundleError, DeviceBundle, IdentityError, device_of_certificate, enrol_tls, key_of_certificate,
+    tunnel,
 };
 
 /// Sessions a relay remembers for resumption: 10,000 devices with two tickets each. One takes about
@@ -83,7 +86,8 @@ pub fn device_tls(bundle: &DeviceBundle) -> Result<DeviceTls, TlsError> {
     let tickets = Arc::new(ClientSessionMemoryCache::new(TICKETS_KEPT));
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])?
-        .with_root_certificates(roots(&bundle.pins)?)
+        .dangerous() // rustls's word for a verifier that is not its own
+        .with_custom_certificate_verifier(AsOfSigned::new(roots(&bundle.pins)?, bundle.issued)?)
         .with_client_auth_cert(bundle.certificates.clone(), bundle.private_key()?)?;
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.enable_early_data = true;
@@ -104,6 +108,8 @@ pub fn device_tls(bundle: &DeviceBundle) -> Result<DeviceTls, TlsError> {
 pub struct RelayTls {
     /// For quinn.
     pub crypto: Arc<dyn quinn::crypto::ServerConfig>,
+    /// For the TCP connections of devices whose network lets no UDP through; QUIC runs inside.
+    pub tunnel: TlsAcceptor,
     verifier: Arc<dyn ClientCertVerifier>,
     /// How long after its end a certificate still serves to ask for another.
     grace: Duration,
@@ -139,6 +145,7 @@ pub fn relay_tls(
         key.clone_key(),
         grace,
     )?;
+    let tunnel = tunnel::server_settings(certificates.clone(), key.clone_key())?;
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(Arc::clone(&verifier))
@@ -153,6 +160,7 @@ pub fn relay_tls(
     };
     Ok(RelayTls {
         crypto: Arc::new(crypto),
+        tunnel,
         verifier,
         grace,
     })

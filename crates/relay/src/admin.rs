@@ -229,6 +229,11 @@ impl Admin {
             "connections open or in handshake",
             counts.connections.load(Ordering::Relaxed),
         );
+        text.gauge(
+            "gridbeat_relay_tcp_connections",
+            "devices that come over TCP, because their network lets no UDP through",
+            counts.tunnels.load(Ordering::Relaxed),
+        );
         let of = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
         text.counters(
             "gridbeat_relay_handshakes",

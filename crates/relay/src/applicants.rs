@@ -82,9 +82,9 @@ impl Applicants {
         }
     }
 
-    /// Serves somebody whose handshake is complete, to the end.
-    pub(crate) async fn serve(&self, connection: Connection, tls: &RelayTls) {
-        let place = Place::of(connection.remote_address().ip());
+    /// Serves somebody at `from` whose handshake is complete, to the end.
+    pub(crate) async fn serve(&self, connection: Connection, from: IpAddr, tls: &RelayTls) {
+        let place = Place::of(from);
         let Some(_seat) = self.seats.take(place) else {
             let words = refusal(
                 "enrolment_busy",

@@ -29,7 +29,8 @@ const DRAIN_S_MAX: u64 = 80;
 #[derive(Clone, Debug, Eq, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RelayConfig {
-    /// The UDP address devices reach it at. Default: `[::]:4747`, every address of the machine.
+    /// The address devices reach it at: UDP, and TCP for those whose network lets no UDP through. Default:
+    /// `[::]:4747`, every address of the machine.
     pub listen: SocketAddr,
     /// The TCP address of `/livez`, `/readyz` and `/metrics`; on the loopback only, since they answer
     /// anybody. Default: `127.0.0.1:4748`.

@@ -36,7 +36,9 @@ mod quarantine;
 mod recovery;
 mod relay;
 mod root;
+mod sockets;
 mod storage;
+mod tunnels;
 
 pub use authority::{
     Authority, LEASE_DAYS_DEFAULT, LEASE_DAYS_MAX, LEASE_DAYS_MIN, Lease, RelayIdentity,

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use gridbeat_link::{
-    Frames, Identified, Outage, RelayTls, Role, Traffic, asks_to_enrol, close, lease_over,
-    relay_transport,
+    Frames, Identified, Outage, RelaySocket, RelayTls, Role, Traffic, asks_to_enrol, close,
+    lease_over, relay_transport,
 };
 use gridbeat_sync_protocol::Close;
 use quinn::{Connection, Endpoint, Incoming, ServerConfig, ZeroRttAccepted};
@@ -52,12 +52,15 @@ pub(crate) struct ListenerCounts {
     pub(crate) unidentified: AtomicU64,
     /// Connections turned away for lack of room.
     pub(crate) turned_away: AtomicU64,
+    /// Devices that come over TCP.
+    pub(crate) tunnels: AtomicUsize,
 }
 
 /// Accepts connections on one endpoint.
 #[derive(Clone)]
 pub(crate) struct Listener {
     pub(crate) config: Arc<ServerConfig>,
+    pub(crate) socket: Arc<RelaySocket>,
     pub(crate) tls: RelayTls,
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) counts: Arc<ListenerCounts>,
@@ -75,10 +78,13 @@ enum Caller {
 }
 
 /// Counts something as long as it lives.
-struct Counted(Arc<ListenerCounts>, fn(&ListenerCounts) -> &AtomicUsize);
+pub(crate) struct Counted(Arc<ListenerCounts>, fn(&ListenerCounts) -> &AtomicUsize);
 
 impl Counted {
-    fn new(counts: &Arc<ListenerCounts>, of: fn(&ListenerCounts) -> &AtomicUsize) -> Self {
+    pub(crate) fn new(
+        counts: &Arc<ListenerCounts>,
+        of: fn(&ListenerCounts) -> &AtomicUsize,
+    ) -> Self {
         of(counts).fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(counts), of)
     }
@@ -118,7 +124,8 @@ impl Listener {
         let (connection, identified) = match shaking {
             Ok(Some(Caller::Device(connection, identified))) => (connection, *identified),
             Ok(Some(Caller::Applicant(connection))) => {
-                return self.applicants.serve(connection, &self.tls).await;
+                let from = self.socket.real(connection.remote_address());
+                return self.applicants.serve(connection, from, &self.tls).await;
             }
             Ok(None) | Err(_) => return,
         };

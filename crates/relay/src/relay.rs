@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +24,7 @@ use gridbeat_relay_store::{
     Approval, DeviceRow, InvitationRow, LEASE_GRACE, SqliteStore, StoreOptions,
 };
 use gridbeat_sync_protocol::{Fingerprint, Invitation};
-use quinn::{Endpoint, TokioRuntime, VarInt};
+use quinn::{Endpoint, VarInt};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -35,9 +35,10 @@ use crate::brain::{Brain, INPUTS_HELD, Input};
 use crate::certificates::{AuthorityError, DAY_S};
 use crate::config::{RelayConfig, WrongValue};
 use crate::enrol::Enrolments;
-use crate::listener::{Listener, ListenerCounts, server_config};
+use crate::listener::{Listener, server_config};
 use crate::lock::DataLock;
 use crate::operator::{self, Invite, OperatorError, revoke};
+use crate::sockets::listen;
 use crate::storage::{OnAnswer, Storage};
 
 /// Commits held for a watching console that is behind; the oldest are dropped for it.
@@ -61,6 +62,7 @@ pub struct RelayHandle {
     incarnation: Incarnation,
     authority: Arc<Authority>,
     endpoint: Endpoint,
+    tunnels: JoinHandle<()>,
     inputs: mpsc::Sender<Input>,
     committed: broadcast::Sender<Vec<DocumentId>>,
     traffic: Arc<Traffic>,
@@ -98,13 +100,10 @@ pub async fn start(config: RelayConfig, kinds: Kinds) -> Result<RelayHandle, Sta
         key,
         store,
     } = Files::open(&config, &kinds, started)?;
-    let (addr, endpoint) = listen(config.listen, &key, &tls)?;
-    let admin_failed = |source| StartError::Admin {
-        addr: config.admin,
-        source,
-    };
+    let (endpoint, devices) = listen(config.listen, &key, &tls)?;
+    let addr = config.admin;
+    let admin_failed = |source| StartError::Admin { addr, source };
     let admin_listener = listen_admin(config.admin).map_err(admin_failed)?;
-
     let incarnation = store.incarnation();
     let committed = broadcast::Sender::new(COMMITS_HELD);
     let fault = watch::Sender::new(None);
@@ -116,20 +115,20 @@ pub async fn start(config: RelayConfig, kinds: Kinds) -> Result<RelayHandle, Sta
         (clock, lock),
         (committed.clone(), fault.clone()),
     )?;
-    let traffic = Arc::<Traffic>::default();
-    let counts = Arc::<ListenerCounts>::default();
     let enrolments = Enrolments::new(Arc::clone(&authority), config.lease());
     let listener = Listener {
         config: Arc::new(server_config(&tls)),
+        socket: Arc::clone(&devices.socket),
         tls,
-        traffic: Arc::clone(&traffic),
-        counts: Arc::clone(&counts),
+        traffic: Arc::default(),
+        counts: Arc::default(),
         applicants: Applicants::new(enrolments, inputs.clone()),
         inputs: inputs.clone(),
         connections_max: config.connections_max,
     };
-    tokio::spawn(listener.run(endpoint.clone()));
-    let is_draining = Arc::new(AtomicBool::new(false));
+    let (traffic, counts) = (Arc::clone(&listener.traffic), Arc::clone(&listener.counts));
+    let (addr, tunnels) = devices.let_in(listener, endpoint.clone());
+    let is_draining = Arc::<AtomicBool>::default();
     let pages = Admin {
         inputs: inputs.clone(),
         traffic: Arc::clone(&traffic),
@@ -149,6 +148,7 @@ pub async fn start(config: RelayConfig, kinds: Kinds) -> Result<RelayHandle, Sta
         incarnation,
         authority,
         endpoint,
+        tunnels,
         inputs,
         committed,
         traffic,
@@ -231,7 +231,7 @@ impl Files {
 }
 
 impl RelayHandle {
-    /// Returns the UDP address it listens at.
+    /// Returns the address it listens at, UDP and TCP.
     pub const fn addr(&self) -> SocketAddr {
         self.addr
     }
@@ -361,6 +361,8 @@ impl RelayHandle {
         let _ = tokio::time::timeout(FAREWELL, self.endpoint.wait_idle()).await;
         self.endpoint.close(VarInt::from_u32(0), b"");
         let _ = tokio::time::timeout(CLOSING, self.endpoint.wait_idle()).await;
+        self.tunnels.abort();
+        let _ = (&mut self.tunnels).await;
         if let Some((admin, task)) = self.admin.take() {
             drop(admin);
             let _ = task.await;
@@ -399,6 +401,7 @@ impl RelayHandle {
 impl Drop for RelayHandle {
     fn drop(&mut self) {
         self.endpoint.close(VarInt::from_u32(0), b"");
+        self.tunnels.abort();
         // If there is no room for it, the brain ends with the last of its inputs.
         let _ = self.inputs.try_send(Input::Stop);
     }
@@ -444,31 +447,6 @@ fn run_brain(
         })
         .map_err(StartError::Thread)?;
     Ok(ended)
-}
-
-fn listen(
-    addr: SocketAddr,
-    key: &EndpointKey,
-    tls: &RelayTls,
-) -> Result<(SocketAddr, Endpoint), StartError> {
-    let listening = || {
-        let config = Some(server_config(tls));
-        let runtime = Arc::new(TokioRuntime);
-        let endpoint = Endpoint::new(key.endpoint_config(), config, bind(addr)?, runtime)?;
-        Ok((endpoint.local_addr()?, endpoint))
-    };
-    listening().map_err(|source| StartError::Listen { addr, source })
-}
-
-/// Binds a UDP socket; where every address of both families is wanted and the machine has no
-/// IPv6, every address of IPv4.
-fn bind(addr: SocketAddr) -> io::Result<UdpSocket> {
-    let bound = UdpSocket::bind(addr);
-    if bound.is_err() && addr.is_ipv6() && addr.ip().is_unspecified() {
-        let v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), addr.port());
-        return UdpSocket::bind(v4).or(bound);
-    }
-    bound
 }
 
 fn listen_admin(addr: SocketAddr) -> io::Result<TcpListener> {
@@ -518,7 +496,7 @@ pub enum StartError {
     #[error("the photos and files that records refer to cannot be listed")]
     Blobs(#[source] StoreFault),
     /// It cannot listen for devices.
-    #[error("cannot listen for devices at {addr}")]
+    #[error("cannot listen for devices at {addr}, UDP and TCP")]
     Listen {
         /// The address.
         addr: SocketAddr,

@@ -78,7 +78,7 @@ async fn a_device_on_another_network_keeps_its_connection() {
     let link = bad_link(&relay).await;
     let (_dir, ours, theirs) = two_devices(&relay, &link).await;
     for number in 0..5 {
-        ours.network_changed();
+        ours.network_changed(None);
         link.handover();
         save(&ours, &format!("on the move {number}")).await;
         converge(&[&ours, &theirs], number + 1).await;
@@ -155,12 +155,12 @@ async fn a_device_that_changes_networks_while_its_relay_begins_anew_goes_on() {
         // The relay goes without the device's hearing of it.
         between.until(false, relay.stop()).await;
         relay.start_again().await;
-        device.network_changed();
+        device.network_changed(None);
         while !within("the relay's word", between.pass(true)).await {}
         for _ in 0..round {
             tokio::task::yield_now().await;
         }
-        device.network_changed();
+        device.network_changed(None);
         save(&device, &format!("after {round} turns")).await;
         between.until(true, converge(&[&device], round + 1)).await;
     }

@@ -33,6 +33,12 @@ pub(super) struct ReconnectArgs {
     /// How many reports were saved since.
     #[arg(long, value_name = "K", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=1_000))]
     changed: u64,
+    /// How many reports others saved since, which are at the relay.
+    #[arg(long, value_name = "K", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=1_000))]
+    others: u64,
+    /// A link by its name, in the place of a round trip: lan, rtt100, rtt400, slow, lossy, flap.
+    #[arg(long, value_name = "NAME", conflicts_with = "rtt_ms")]
+    link: Option<String>,
     /// The link's round trip, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     rtt_ms: u64,
@@ -65,8 +71,10 @@ pub(super) fn run(args: &ReconnectArgs, folder: &TempDir) -> anyhow::Result<Valu
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    let enrolled = runtime.block_on(enrol_ahead(&config, std::slice::from_ref(&scope)))?;
-    let mut bundle = enrolled.into_iter().next().context("one was enrolled")?;
+    let enrolled = runtime.block_on(enrol_ahead(&config, &[scope.clone(), scope.clone()]))?;
+    let [mut bundle, mut colleague] =
+        <[_; 2]>::try_from(enrolled).map_err(|_| anyhow::anyhow!("two were enrolled"))?;
+    let profile = args.profile()?;
     tell("making the documents");
     let mut stock = Stock::open_of(&config)?;
     stock.fill(&scope, args.documents)?;
@@ -79,14 +87,17 @@ pub(super) fn run(args: &ReconnectArgs, folder: &TempDir) -> anyhow::Result<Valu
     runtime.block_on(async {
         let relay = gridbeat_relay::start(config, gridbeat_domain::kinds()).await?;
         let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let round_trip = Duration::from_millis(args.rtt_ms);
-        let link = Forwarder::udp(here, relay.addr(), Profile::delay(round_trip)).await?;
+        let link = Forwarder::udp(here, relay.addr(), profile).await?;
         bundle.relay = link.local_addr().to_string();
+        colleague.relay = relay.addr().to_string();
+        let others = folder.path().join("colleague.db");
+        let others = connect(others, colleague, LinkPolicy::OnRequest).await?;
         let open = |policy| connect(file.clone(), bundle.clone(), policy);
 
         let device = open(LinkPolicy::OnRequest).await?;
         let mut sessions = Vec::new();
         for session in [Session::Cold, Session::Resumed] {
+            report_elsewhere(&others, &scope, args.others).await?;
             sessions.push(dial(&device, &scope, args, session).await?);
         }
         device.close().await;
@@ -94,12 +105,35 @@ pub(super) fn run(args: &ReconnectArgs, folder: &TempDir) -> anyhow::Result<Valu
         in_sync(&device).await?;
         sessions.push(stay(&device, &scope, args).await?);
         device.close().await;
+        others.close().await;
         relay.stop().await;
         Ok(json!({
             "bench": "reconnect", "documents": args.documents, "changed": args.changed,
-            "rtt_ms": args.rtt_ms, "sessions": sessions,
+            "others": args.others, "link": args.link, "rtt_ms": args.rtt_ms, "sessions": sessions,
         }))
     })
+}
+
+impl ReconnectArgs {
+    fn profile(&self) -> anyhow::Result<Profile> {
+        let Some(name) = &self.link else {
+            return Ok(Profile::delay(Duration::from_millis(self.rtt_ms)));
+        };
+        Profile::named(name)
+            .with_context(|| format!("there is no link {name}, but {:?}", Profile::NAMES))
+    }
+}
+
+/// Has others report, so that it is at the relay.
+async fn report_elsewhere(others: &Device, scope: &Scope, count: u64) -> anyhow::Result<()> {
+    save(others, scope, count).await?;
+    let report = others.sync_once(PATIENCE).await;
+    ensure!(
+        report.is_in_sync,
+        "others are not in sync but {:?}",
+        report.state
+    );
+    Ok(())
 }
 
 /// Saves offline, dials, and ends the link again.

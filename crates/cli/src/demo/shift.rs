@@ -424,7 +424,7 @@ impl<'a> Shift<'a> {
                 child.drop_waiting();
             }
         }
-        self.ask_all(&Request::NetworkChanged, Purpose::Nothing);
+        self.ask_all(&Request::NetworkChanged { network: None }, Purpose::Nothing);
         self.last_event = Instant::now();
     }
 
@@ -661,7 +661,11 @@ impl<'a> Shift<'a> {
         self.chronicle.devices[device].link(at, up);
         if up {
             // What the phone's system tells the app.
-            self.ask(device, Request::NetworkChanged, Purpose::Nothing);
+            self.ask(
+                device,
+                Request::NetworkChanged { network: None },
+                Purpose::Nothing,
+            );
         }
     }
 

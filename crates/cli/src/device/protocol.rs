@@ -5,6 +5,7 @@
 //! sides of the demo use these types. Not here: carrying a request out (`stdio`).
 
 use gridbeat_base::{BlobHash, ChangeHash, DeviceId, DocumentId, Position, Scope, WallTime};
+use gridbeat_device::{LinkReport, Path};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -44,6 +45,8 @@ pub(crate) enum Request {
     },
     /// Say where synchronisation stands. Answer: [`StateLine`].
     Status,
+    /// What the link has cost so far. Answer: [`LinkLine`].
+    Link,
     /// Say what waits for the relay. Answer: [`OutboxLine`].
     Outbox,
     /// List what the relay refused.
@@ -73,7 +76,11 @@ pub(crate) enum Request {
     /// Describe everything the device holds, for comparison. Answer: [`Print`].
     Fingerprint,
     /// The network is another, or back: find the relay anew, at once.
-    NetworkChanged,
+    NetworkChanged {
+        /// Its name, such as that of a Wi-Fi.
+        #[serde(default)]
+        network: Option<String>,
+    },
     /// Close the file and end.
     Quit,
 }
@@ -166,6 +173,45 @@ pub(crate) struct StateLine {
     pub(crate) waiting: u64,
     /// In words: what is the matter, and what to do.
     pub(crate) words: String,
+}
+
+/// What the link has cost since the device was opened.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct LinkLine {
+    /// Whether there is a connection, however silent.
+    pub(crate) is_up: bool,
+    /// `udp`, or `web_socket` where the network lets no UDP through; nothing before the first connection.
+    pub(crate) path: Option<String>,
+    /// The present round trip, in milliseconds.
+    pub(crate) round_trip_ms: Option<u64>,
+    /// Bytes in QUIC's datagrams, without the headers of what carries them.
+    pub(crate) sent_bytes: u64,
+    /// Likewise.
+    pub(crate) received_bytes: u64,
+    /// How long the phone's radio was kept on, an estimate for LTE.
+    pub(crate) radio_on_s: u64,
+    /// Connections tried.
+    pub(crate) dials: u64,
+}
+
+impl LinkLine {
+    /// Makes one of a report.
+    pub(crate) fn of(report: &LinkReport) -> Self {
+        let path = report.path.map(|path| match path {
+            Path::Udp => "udp",
+            Path::WebSocket => "web_socket",
+        });
+        let round_trip = report.round_trip.map(|it| it.as_millis());
+        Self {
+            is_up: report.is_up,
+            path: path.map(str::to_owned),
+            round_trip_ms: round_trip.and_then(|it| u64::try_from(it).ok()),
+            sent_bytes: report.udp_sent_bytes,
+            received_bytes: report.udp_received_bytes,
+            radio_on_s: report.radio_on.as_secs(),
+            dials: report.dials,
+        }
+    }
 }
 
 /// What waits for the relay.

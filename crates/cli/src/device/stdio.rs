@@ -17,8 +17,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::protocol::{
-    AcknowledgedLine, ChangedLine, DocumentPrint, Event, Fault, HistoryLine, OutboxLine, Print,
-    RecordLine, Request, Saved, ScopePrint, read_request, write_answer,
+    AcknowledgedLine, ChangedLine, DocumentPrint, Event, Fault, HistoryLine, LinkLine, OutboxLine,
+    Print, RecordLine, Request, Saved, ScopePrint, read_request, write_answer,
 };
 use super::{not_accepted, query, record_line, state_line, wiping};
 use crate::output::Ending;
@@ -166,6 +166,7 @@ impl Session {
             }
             Request::History { document } => value(&self.history(document).await?),
             Request::Status => self.status().await,
+            Request::Link => value(&LinkLine::of(&self.device.link_report())),
             Request::Outbox => self.outbox().await,
             Request::Refused => self.refused().await,
             Request::CorrectRefused { number, intent } => {
@@ -183,8 +184,8 @@ impl Session {
             }
             Request::Watch { changes } => self.watch(&changes).await,
             Request::Fingerprint => value(&self.print().await?),
-            Request::NetworkChanged => {
-                self.device.network_changed();
+            Request::NetworkChanged { network } => {
+                self.device.network_changed(network.as_deref());
                 Ok(Value::Null)
             }
             Request::Quit => Ok(Value::Null),

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use gridbeat_link::{
-    DeviceEndpoint, Outage, device_endpoint, device_tls, device_transport, relay_transport,
+    DeviceEndpoint, Outage, Under, device_endpoint, device_tls, device_transport, relay_transport,
 };
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, Endpoint, ServerConfig};
@@ -31,8 +31,11 @@ async fn a_connection_goes_on_from_another_socket_both_ways_and_without_a_handsh
     let DeviceEndpoint {
         endpoint,
         first_flight,
-        socket,
-    } = device_endpoint(ANY).unwrap();
+        under: Under::Udp(socket),
+    } = device_endpoint(ANY).unwrap()
+    else {
+        unreachable!("asked for UDP")
+    };
     let tls = device_tls(&authority.bundle(None)).unwrap();
     let mut config = ClientConfig::new(Arc::<QuicClientConfig>::clone(&tls.fresh));
     config.transport_config(Arc::new(device_transport(Outage::new())));

@@ -50,7 +50,14 @@ impl Authority {
     }
 
     pub(super) fn relay(&self, name: &str) -> RelayTls {
+        let ever = CertificateParams::default();
+        self.relay_of(name, ever.not_before.into(), ever.not_after.into())
+    }
+
+    /// A relay whose certificate is good from one moment to another.
+    fn relay_of(&self, name: &str, from: SystemTime, to: SystemTime) -> RelayTls {
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        (params.not_before, params.not_after) = (from.into(), to.into());
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap().into();
@@ -341,5 +348,53 @@ async fn enrolment_gives_no_ticket_and_takes_no_early_data_for_one_of_sync() {
         assert_eq!(accepted.await, is_early);
         let expected = if is_early { Seen::Sync } else { Seen::Enrol };
         assert_eq!(port.seen().await, expected(Some(device())));
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_wrong_by_years_keeps_no_device_from_its_relay() {
+    let authority = Authority::new();
+    let now = SystemTime::now();
+    let year = DAY * 365;
+    let wall = |time: SystemTime| {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        WallTime(0).plus(since)
+    };
+    // What the device knows, and what the relay's certificate says, beside what the device's clock shows.
+    for (signed, from, to, is_believed) in [
+        // Right.
+        (now - DAY * 3, now - DAY * 30, now + year, true),
+        // Five years ahead: to the device it seems that the relay's certificate ended four years ago.
+        (now - year * 5, now - year * 6, now - year * 4, true),
+        // Five years behind: it seems that it begins in five years.
+        (now + year * 5, now + year * 5, now + year * 6, true),
+        // Five years ahead, and the relay has another certificate since they met.
+        (
+            now - year * 5,
+            now - year * 5 + DAY * 20,
+            now - year * 4,
+            true,
+        ),
+        // The device met the relay after this certificate had ended: somebody has its old key.
+        (now - DAY * 3, now - year, now - DAY * 4, false),
+        // A certificate of the future.
+        (now - DAY * 3, now + year * 2, now + year * 3, false),
+    ] {
+        let mut port = Port::open(authority.relay_of(NAME, from, to));
+        let bundle = DeviceBundle {
+            issued: wall(signed),
+            ..authority.bundle(None)
+        };
+        for crypto in [
+            device_tls(&bundle).unwrap().fresh,
+            EnrolTls::renewing(&bundle).unwrap().crypto,
+        ] {
+            let dialled = dial(crypto, port.addr).await;
+            assert_eq!(dialled.is_ok(), is_believed, "{signed:?} {from:?} {to:?}");
+            if !is_believed {
+                assert_eq!(dialled.unwrap_err(), End::TheirCertificate);
+            }
+            let _ = port.seen().await;
+        }
     }
 }

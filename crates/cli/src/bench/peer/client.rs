@@ -7,16 +7,19 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use gridbeat_base::{ChangeHash, DocumentId};
-use gridbeat_device::{Config, Device, LinkPolicy};
+use gridbeat_device::{Config, Device, LinkPolicy, Query, Record};
 use serde_json::{Value, json};
 
 use super::pool::{Pool, Who};
 use super::{States, address, device_of, read_names, read_states, say, words, write_states};
-use crate::bench::measure::peak_rss_bytes;
+use crate::bench::measure::{ms, peak_rss_bytes};
 use crate::bench::stock::INSTALL;
 
 /// The longest a session may take: what no engine manages in seven minutes is not managed.
 const PATIENCE: Duration = Duration::from_mins(10);
+
+/// So many records are what a person looks at first.
+const USABLE: usize = 100;
 
 /// Whom it talks to, and what is to come of it.
 #[derive(Debug, Args)]
@@ -72,15 +75,7 @@ pub(super) async fn sync(args: &ClientArgs, dir: &Path, pool: &Pool) -> anyhow::
         match word.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             ["go"] if running.is_none() => {
                 let (device, expected) = (device.clone(), expected.clone());
-                running = Some(tokio::spawn(async move {
-                    let outcome = meet(&device, expected).await;
-                    let said = match outcome {
-                        Ok(figures) => say("done", &figures),
-                        Err(error) => say("failed", &json!({ "why": format!("{error:#}") })),
-                    };
-                    // The harness may be gone; then nobody asks.
-                    drop(said);
-                }));
+                running = Some(tokio::spawn(go(device, expected)));
             }
             ["status"] => say("status", &figures(&device).await?)?,
             ["acked", file] => {
@@ -105,6 +100,39 @@ pub(super) async fn sync(args: &ClientArgs, dir: &Path, pool: &Pool) -> anyhow::
         running.await.context("the session was cut off")?;
     }
     say("quit", &json!({}))
+}
+
+/// Synchronises, and says what became of it.
+async fn go(device: Device, expected: States) {
+    let usable = tokio::spawn(usable(device.clone()));
+    let outcome = meet(&device, expected).await;
+    usable.abort();
+    let usable = usable.await.unwrap_or(None);
+    let said = match outcome {
+        Ok(mut figures) => {
+            figures["usable_ms"] = json!(usable.map(ms));
+            say("done", &figures)
+        }
+        Err(error) => say("failed", &json!({ "why": format!("{error:#}") })),
+    };
+    // The harness may be gone; then nobody asks.
+    drop(said);
+}
+
+/// Waits until the device lists as many records as a person looks at first; returns how long that took. `None` if it
+/// holds them already.
+async fn usable(device: Device) -> Option<Duration> {
+    let began = Instant::now();
+    let mut watch = device.watch(Query {
+        limit: USABLE,
+        ..Query::default()
+    });
+    let enough = |records: &[Record]| records.len() >= USABLE;
+    if enough(watch.next().await.ok()?) {
+        return None;
+    }
+    while !enough(watch.next().await.ok()?) {}
+    Some(began.elapsed())
 }
 
 /// Synchronises until everything expected is held and everything of the device's own is acknowledged.

@@ -48,6 +48,9 @@ pub(super) struct WorkloadsArgs {
         default_value = "lan,rtt400,slow,lossy,flap"
     )]
     links: Vec<String>,
+    /// Let no UDP through.
+    #[arg(long)]
+    tcp: bool,
     /// Where a picture of the times goes, as SVG.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
@@ -118,7 +121,11 @@ pub(super) fn run(args: &WorkloadsArgs, folder: &TempDir) -> anyhow::Result<Valu
         let stores = Stores::prepare(workload, &args.ops, folder.path(), &pool)?;
         for link in &args.links {
             tell(&format!("{} over {link}", workload.name));
-            let meeting = stores.meet(workload, link, folder.path(), &pool);
+            let over = Over {
+                link,
+                tcp: args.tcp,
+            };
+            let meeting = stores.meet(workload, over, folder.path(), &pool);
             runs.push(runtime.block_on(meeting)?);
         }
     }
@@ -127,7 +134,7 @@ pub(super) fn run(args: &WorkloadsArgs, folder: &TempDir) -> anyhow::Result<Valu
         written.with_context(|| format!("{} cannot be written", file.display()))?;
     }
     let runs: Vec<Value> = runs.iter().map(Run::said).collect();
-    Ok(json!({ "bench": "workloads", "runs": runs }))
+    Ok(json!({ "bench": "workloads", "tcp": args.tcp, "runs": runs }))
 }
 
 impl Run {
@@ -139,6 +146,25 @@ impl Run {
             said.extend(figures.clone());
         }
         said
+    }
+}
+
+/// What the sides meet over.
+#[derive(Clone, Copy)]
+struct Over<'a> {
+    link: &'a str,
+    tcp: bool,
+}
+
+impl Over<'_> {
+    async fn forwarder(self, relay: SocketAddr) -> anyhow::Result<Forwarder> {
+        let profile = Profile::named(self.link).context("looked at before")?;
+        let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Ok(if self.tcp {
+            Forwarder::tcp(here, relay, profile).await?
+        } else {
+            Forwarder::udp(here, relay, profile).await?
+        })
     }
 }
 
@@ -221,11 +247,10 @@ impl Stores {
     async fn meet(
         &self,
         workload: &Workload,
-        link: &str,
+        over: Over<'_>,
         folder: &Path,
         pool: &Path,
     ) -> anyhow::Result<Run> {
-        let profile = Profile::named(link).context("looked at before")?;
         let place = tempfile::tempdir_in(folder)?;
         let (device, relay) = (place.path().join("device"), place.path().join("relay"));
         copy(&self.relay, &relay)?;
@@ -248,8 +273,7 @@ impl Stores {
         let listening = ready["listening"]
             .as_str()
             .context("a relay says where it listens")?;
-        let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let forwarder = Forwarder::udp(here, listening.parse()?, profile).await?;
+        let forwarder = over.forwarder(listening.parse()?).await?;
         let url = forwarder.local_addr().to_string();
         let first = if self.device.is_some() { "0" } else { "1" };
         let mut client = Side::start(
@@ -283,12 +307,12 @@ impl Stores {
         let millis = u32::try_from(ended.saturating_sub(began))?;
         Ok(Run {
             workload: workload.name,
-            link: link.to_owned(),
+            link: over.link.to_owned(),
             seconds: f64::from(millis) / 1e3,
             figures: json!({
                 "up_bytes": held["payload_up_bytes"], "down_bytes": held["payload_down_bytes"],
                 "up_udp_bytes": held["udp_up_bytes"], "down_udp_bytes": held["udp_down_bytes"],
-                "dials": held["dials"],
+                "dials": held["dials"], "usable_ms": held["usable_ms"],
                 "device_peak_rss_bytes": held["peak_rss_bytes"],
                 "relay_peak_rss_bytes": status["peak_rss_bytes"],
             }),

@@ -39,6 +39,9 @@ const PLACE_E7: [i32; 2] = [299_518_437, 1_217_172_659];
 /// The bytes of a photo.
 const PHOTO: &[u8] = b"Exif-of-a-photo-that-nobody-else-has";
 
+/// What is begun and not saved as a record.
+const DRAFT: &[u8] = b"half-of-a-report-that-nobody-has-seen";
+
 /// The bytes of the key all files here are encrypted with.
 const KEY_BYTES: [u8; DATABASE_KEY_BYTES] = *b"a key that is found if ever kept";
 
@@ -102,6 +105,7 @@ fn work(device: &mut Device) {
         saved = device.create(now(), "incident", &scope(), &report).unwrap();
     }
     device.put_blob(now(), PHOTO).unwrap();
+    device.save_draft(now(), "report", DRAFT).unwrap();
 }
 
 /// Returns every file in a folder, with its bytes.
@@ -142,6 +146,7 @@ fn planted() -> Vec<(String, Vec<u8>)> {
         ));
     }
     all.push(("a photo".into(), PHOTO.to_vec()));
+    all.push(("a draft".into(), DRAFT.to_vec()));
     all.push(("SQLite's own words".into(), b"CREATE TABLE".to_vec()));
     all.extend(key_forms());
     all

@@ -260,6 +260,7 @@ fn assert_wiped(world: &mut World) {
     assert_eq!(world.fingerprint(1), []);
     assert_eq!(world.waiting(1), 0);
     assert_eq!(world.seats[1].device.refused().unwrap(), []);
+    assert_eq!(world.seats[1].device.drafts().unwrap(), []);
     let SyncState::Problem { what, .. } = world.state(1) else {
         panic!("{:?}", world.state(1));
     };
@@ -286,6 +287,11 @@ fn a_revoked_device_hands_over_what_waits_and_keeps_nothing() {
     for number in 0..MANY {
         world.note(1, first, &format!("机密{number}"));
     }
+    let now = world.now(1);
+    let device = &mut world.seats[1].device;
+    device
+        .save_draft(now, "note", "机密草稿".as_bytes())
+        .unwrap();
     world.report(0, "另一处井盖");
     world.settle();
     world.revoke(1);

@@ -1,6 +1,7 @@
 //! The promises of Gridbeat to its users, one module each, in one binary.
 //!
 //! - `at_rest`: what lies on a device's disk tells nothing without its key, and is gone when it is wiped
+//! - `drafts`: what an officer has begun survives a kill
 //! - `durability`: what an officer saw saved stays saved, whatever the disk or the system does
 //! - `end_to_end`: real devices, a real relay and real sockets
 //! - `evidence`: who pushed what is proven, and no edit of a relay's file goes unnoticed
@@ -17,6 +18,8 @@
 
 #[cfg(test)]
 mod at_rest;
+#[cfg(test)]
+mod drafts;
 #[cfg(test)]
 mod durability;
 #[cfg(test)]

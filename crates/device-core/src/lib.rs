@@ -1,6 +1,7 @@
 //! The device's brain and its one SQLite file; synchronous, without a network and without a clock.
 //!
 //! - `device`: open, save, close
+//! - `draft`: what is begun and not saved as a record yet
 //! - `refused`: what the relay did not accept, in a person's hands
 //! - `query`, `read`, `near`, `text`: what screens ask; places; words in Chinese and others
 //! - `link`: the device's side of a session with a relay
@@ -17,6 +18,7 @@
 mod book;
 mod config;
 mod device;
+mod draft;
 mod error;
 mod key;
 mod link;
@@ -30,6 +32,7 @@ mod text;
 
 pub use config::{BeforeCommit, Config};
 pub use device::{Device, Saved};
+pub use draft::{DRAFT_BYTES_MAX, DRAFT_NAME_BYTES_MAX, DRAFTS_MAX, Draft, DraftError};
 pub use error::{LinkError, OpenError, ReadError, SaveError, StorageError, WipeError};
 pub use key::{DATABASE_KEY_BYTES, DatabaseKey};
 pub use link::{Leave, Output};

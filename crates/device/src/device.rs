@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 use gridbeat_base::{BlobHash, ChangeHash, DeviceId, DocumentId, Scope};
 use gridbeat_device_core as core;
 use gridbeat_device_core::{
-    Attachment, BlobsWaiting, Counters, HistoryEntry, KeptState, Leave, Opening, OutboxState,
-    Query, ReadError, Record, RefusedIntent, SaveError, Saved, ScopeState, StorageError, SyncState,
-    WipeError,
+    Attachment, BlobsWaiting, Counters, Draft, DraftError, HistoryEntry, KeptState, Leave, Opening,
+    OutboxState, Query, ReadError, Record, RefusedIntent, SaveError, Saved, ScopeState,
+    StorageError, SyncState, WipeError,
 };
 use gridbeat_document::{Kinds, View};
 use gridbeat_link::{Clock, device_tls, random_from_system};
@@ -26,7 +26,6 @@ use tokio::task::JoinHandle;
 
 use crate::dialer::Dialer;
 use crate::owner::{Call, Input, Order, Owner};
-use crate::shared::{Shared, waiting};
 use crate::{
     CallError, Config, KeySource, LinkNews, LinkPolicy, LinkReport, OpenError, SyncReport, Watch,
 };
@@ -425,6 +424,54 @@ impl Device {
     /// [`SaveError`].
     pub async fn drop_blob(&self, hash: BlobHash) -> Result<bool, CallError<SaveError>> {
         self.call(move |owner| owner.core.drop_blob(hash)).await
+    }
+
+    /// Keeps what is begun and not saved as a record yet (a track segment that grows, half a report) under a name of the
+    /// app's own, in the place of what was there. It is durable on this device when this returns, and is sent nowhere.
+    ///
+    /// # Errors
+    ///
+    /// [`DraftError`]; what was there is as it was.
+    pub async fn save_draft(
+        &self,
+        name: &str,
+        bytes: Vec<u8>,
+    ) -> Result<(), CallError<DraftError>> {
+        let name = name.to_owned();
+        self.call(move |owner| {
+            let now = owner.now();
+            owner.core.save_draft(now, &name, &bytes)
+        })
+        .await
+    }
+
+    /// Returns the bytes of a draft; `None` if there is none of this name.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub async fn draft(&self, name: &str) -> Result<Option<Vec<u8>>, CallError<ReadError>> {
+        let name = name.to_owned();
+        self.call(move |owner| owner.core.draft(&name)).await
+    }
+
+    /// Lists the drafts, in order of their names: what is to be gone on with after a kill.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub async fn drafts(&self) -> Result<Vec<Draft>, CallError<ReadError>> {
+        self.call(|owner| owner.core.drafts()).await
+    }
+
+    /// Drops a draft, once what it was for is saved; says whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// [`DraftError`].
+    pub async fn drop_draft(&self, name: &str) -> Result<bool, CallError<DraftError>> {
+        let name = name.to_owned();
+        self.call(move |owner| owner.core.drop_draft(&name)).await
     }
 
     /// Returns every document with its heads, own unsent changes included, in order of id: two devices

@@ -83,6 +83,12 @@ impl Failure for core::SaveError {
     }
 }
 
+impl Failure for core::DraftError {
+    fn remedy(&self) -> Remedy {
+        Self::remedy(self)
+    }
+}
+
 impl Failure for core::ReadError {
     fn remedy(&self) -> Remedy {
         Self::remedy(self)

@@ -469,6 +469,10 @@ impl PatrolView {
                 to,
                 length_m,
             } => {
+                // A recorder that was killed before it knew that a segment is added adds it once more.
+                if self.segments.iter().any(|it| it.segment == segment) {
+                    return;
+                }
                 self.length_m += u64::from(length_m);
                 self.segments.push(SegmentView {
                     segment,

@@ -48,7 +48,14 @@ fn the_search_finds_what_is_planted_where_nothing_is_encrypted() {
     work(&mut device);
     let all = found(folder.path(), &planted());
     // Words, the photo, and both halves of a place as SQLite keeps them in the rows.
-    for part in ["UTF-8", "a photo", "299518437", "1217172659", "SQLite"] {
+    for part in [
+        "UTF-8",
+        "a photo",
+        "a draft",
+        "299518437",
+        "1217172659",
+        "SQLite",
+    ] {
         assert!(
             all.iter().any(|found| found.contains(part)),
             "{part}: {all:?}"

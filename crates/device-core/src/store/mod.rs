@@ -2,8 +2,8 @@
 //!
 //! - `file`, `cipher`, `lock`, `schema`: opening; encryption; who else may not; the tables
 //! - `wipe`: the way off the disk
-//! - `meta`, `scopes`, `documents`, `log`, `records`, `outbox`, `refused`, `removals`, `kept`, `blobs`: the
-//!   tables' statements
+//! - `meta`, `scopes`, `documents`, `log`, `records`, `outbox`, `refused`, `removals`, `kept`, `blobs`, `drafts`:
+//!   the tables' statements
 //! - `sql`: between our types and SQLite's
 //!
 //! All writing goes through [`Store::write`], one transaction a call. Not here: what is written when.
@@ -11,6 +11,7 @@
 pub(crate) mod blobs;
 mod cipher;
 pub(crate) mod documents;
+pub(crate) mod drafts;
 mod file;
 pub(crate) mod kept;
 mod lock;
@@ -43,6 +44,7 @@ DELETE FROM outbox;
 DELETE FROM placement;
 DELETE FROM refused;
 DELETE FROM kept;
+DELETE FROM draft;
 DELETE FROM attachment;
 DELETE FROM chunk;
 DELETE FROM blob;

@@ -11,7 +11,7 @@ use crate::StorageError;
 pub(crate) const APPLICATION_ID: u32 = 0x4772_6442;
 
 /// The latest format this program knows; stands in the header as `user_version`.
-pub(crate) const FORMAT: u32 = 7;
+pub(crate) const FORMAT: u32 = 8;
 
 /// How many numbers each document has for its changes, as a power of two: two hundred times as many as
 /// a document may have changes, for numbers are never used twice.
@@ -19,7 +19,7 @@ pub(crate) const CHANGE_NUMBER_BITS: u32 = 20;
 
 /// `MIGRATIONS[n]` brings a file from format n to format n + 1.
 const MIGRATIONS: [&str; FORMAT as usize] = [
-    FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_4, FORMAT_5, FORMAT_6, FORMAT_7,
+    FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_4, FORMAT_5, FORMAT_6, FORMAT_7, FORMAT_8,
 ];
 
 // The log is clustered: a change's id is its document's id × 2^20 + its number there, so a document's
@@ -226,6 +226,15 @@ DROP TABLE blob_before;
 INSERT INTO meta SELECT 'references_due', 1 WHERE EXISTS (SELECT 1 FROM document);
 ";
 
+// What an app has begun and not saved: it belongs to no document yet.
+const FORMAT_8: &str = "
+CREATE TABLE draft (
+    name  TEXT PRIMARY KEY,
+    saved INTEGER NOT NULL,               -- ms
+    bytes BLOB NOT NULL
+) STRICT;
+";
+
 /// Brings the file to the latest format. The caller has checked that it is not a later one.
 pub(crate) fn migrate(connection: &mut Connection) -> Result<(), StorageError> {
     let found = format(connection)?;
@@ -249,6 +258,8 @@ pub(crate) fn format(connection: &Connection) -> Result<u32, StorageError> {
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::types::Value;
+
     use super::*;
 
     #[test]
@@ -286,5 +297,60 @@ mod tests {
         let due = "SELECT count(*) FROM meta WHERE key = 'references_due'";
         let due: u32 = file.query_row(due, [], |row| row.get(0)).unwrap();
         assert_eq!(due, 0, "there is no document");
+    }
+
+    /// Every row of every table but SQLite's own and those of the indices, as SQL writes its values.
+    fn content(file: &Connection) -> Vec<String> {
+        let tables =
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'record_%'
+            AND name NOT LIKE 'sqlite_%' AND name <> 'draft' ORDER BY name";
+        let mut tables = file.prepare(tables).unwrap();
+        let tables = tables.query_map([], |row| row.get::<_, String>(0)).unwrap();
+        let mut content = Vec::new();
+        for table in tables.map(Result::unwrap) {
+            let select = format!("SELECT * FROM {table} ORDER BY 1, 2");
+            let mut select = file.prepare(&select).unwrap();
+            let columns = select.column_count();
+            let rows = select.query_map([], |row| {
+                let values = (0..columns).map(|at| row.get::<_, Value>(at));
+                values.collect::<Result<Vec<_>, _>>()
+            });
+            let rows = rows.unwrap().map(Result::unwrap);
+            content.extend(rows.map(|row| format!("{table}: {row:?}")));
+        }
+        content
+    }
+
+    #[test]
+    fn a_file_of_format_7_keeps_all_it_has_and_can_keep_drafts_then() {
+        let mut file = Connection::open_in_memory().unwrap();
+        for step in &MIGRATIONS[..7] {
+            file.execute_batch(step).unwrap();
+        }
+        file.pragma_update(None, "user_version", 7).unwrap();
+        file.execute_batch(
+            "INSERT INTO meta VALUES ('device', x'01'), ('relay_offset', -7);
+             INSERT INTO scope VALUES (1, 'grid', 2, 40, x'02', 1, NULL, NULL, NULL, NULL, NULL, 9, NULL, NULL);
+             INSERT INTO document VALUES (1, x'03', 'slip', 1, x'04', 2, '{}', x'05');
+             INSERT INTO change VALUES (1048577, x'06', x'01', 5, 6, 7, -8, x'07', x'08', x'09'),
+                 (1048578, x'0a', x'01', NULL, 7, 8, NULL, x'0b', x'0c', x'0d');
+             INSERT INTO placement VALUES (1, 1, 1, x'04');
+             INSERT INTO outbox VALUES (1048578, 1, 2, 7, 1, 0);
+             INSERT INTO refused VALUES (1, x'03', 'slip', 'grid', x'0e', x'01', 1, 2, NULL, x'0f', 'code',
+                 'words', '原因', NULL, NULL, NULL);
+             INSERT INTO removal VALUES (1, NULL, x'10', x'11', 1);
+             INSERT INTO kept VALUES (1, 'grid', x'12', 'slip', 1, x'13', x'01', 3, x'14', 4, NULL, NULL, x'15');
+             INSERT INTO blob VALUES (1, x'16', 3, 1, x'01', 5, 0, 0);
+             INSERT INTO chunk VALUES (1048576, x'171819');
+             INSERT INTO attachment VALUES (1, 1, 1);",
+        )
+        .unwrap();
+        let before = content(&file);
+        assert_eq!(before.len(), 14);
+        migrate(&mut file).unwrap();
+        assert_eq!(format(&file).unwrap(), FORMAT);
+        assert_eq!(content(&file), before);
+        file.execute("INSERT INTO draft VALUES ('track', 1, x'00')", [])
+            .unwrap();
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use gridbeat_base::{BlobHash, DocumentId, Media, Scope};
 use gridbeat_device_core::{BlobState, Output, SaveError};
+use gridbeat_domain::{IncidentIntent, PhotoRole};
 use gridbeat_sync_protocol::limits::{BLOB_BYTES_MAX, PARTS_OUT_MAX};
 use gridbeat_sync_protocol::{CHUNK_BYTES, Frame, FrameKind};
 use rusqlite::Connection;
@@ -202,6 +203,105 @@ fn a_record_that_is_saved_while_a_photo_goes_up_goes_first() {
     for (of_part, _) in parts {
         assert!(lane < *of_part, "{sent:?}");
     }
+}
+
+/// A blob of so many bytes, unlike every other.
+fn blob(number: u8, size: usize) -> Vec<u8> {
+    let mut bytes = photo(size / CHUNK_BYTES + 2);
+    bytes.truncate(size);
+    bytes[3] = number;
+    bytes
+}
+
+/// Takes a photo with its smaller pictures into a record, in one edit; returns original, preview, thumbnail.
+fn take(world: &mut World, document: DocumentId, number: u8) -> [BlobHash; 3] {
+    let now = world.now(0);
+    let [original, preview, thumbnail] = [2_000_000, 120_000, 5_000].map(|size| blob(number, size));
+    let device = &mut world.seats[0].device;
+    let parts = [&original[..], &preview, &thumbnail];
+    let taken = device.edit_with_blobs(now, document, parts, |[hash, preview, thumbnail]| {
+        let photo = IncidentIntent::AddPhoto {
+            hash,
+            role: PhotoRole::Near,
+            position: None,
+            preview: Some(preview),
+            thumbnail: Some(thumbnail),
+        };
+        serde_json::to_vec(&photo).unwrap()
+    });
+    taken.unwrap().1
+}
+
+/// The order in which the blobs that were sent began.
+fn order(world: &World) -> Vec<BlobHash> {
+    let mut order = Vec::new();
+    for (hash, _) in &world.parts {
+        if !order.contains(hash) {
+            order.push(*hash);
+        }
+    }
+    order
+}
+
+#[test]
+fn thumbnails_go_before_previews_and_previews_before_photos() {
+    let mut world = World::new(2);
+    let document = world.report(0, "渣土车遗撒").document;
+    let [first, second] = [1, 2].map(|number| take(&mut world, document, number));
+    world.link(0);
+    // Both photos are under way when a third is taken.
+    while !world.parts.iter().any(|(hash, _)| *hash == first[0]) {
+        world.carry_up(0);
+        world.carry_down(0, 1);
+    }
+    let third = take(&mut world, document, 3);
+    world.settle();
+    let by_size = |size: usize| [second[size], first[size]];
+    let expected = [by_size(2), by_size(1), by_size(0)].concat();
+    assert_eq!(order(&world)[..6], expected);
+    assert_eq!(order(&world)[6..], [third[2], third[1], third[0]]);
+    let last = |hash| world.parts.iter().rposition(|part| part.0 == hash).unwrap();
+    assert!(
+        last(third[1]) < last(first[0]),
+        "it does not wait for what is large"
+    );
+    assert_eq!(received(&world, 0, document), (9, 9));
+    // What others see first comes without the photo.
+    world.sync(1);
+    let shown = &world.shown(1, document).photos;
+    let shown = shown.iter().find(|it| it.hash == first[0]).unwrap();
+    assert_eq!(
+        (shown.preview, shown.thumbnail),
+        (Some(first[1]), Some(first[2]))
+    );
+    assert!(world.open(1, document, first[2]));
+    world.settle();
+    let device = &world.seats[1].device;
+    assert_eq!(device.get_blob(first[2]).unwrap(), Some(blob(1, 5_000)));
+    assert_eq!(device.get_blob(first[0]).unwrap(), None);
+}
+
+#[test]
+fn a_photo_that_its_record_does_not_take_leaves_nothing_behind() {
+    let mut world = World::new(1);
+    let document = world.report(0, "非法小广告").document;
+    let now = world.now(0);
+    let device = &mut world.seats[0].device;
+    let mut names = None;
+    let taken = device.edit_with_blobs(now, document, [&photo(3), b"thumbnail"], |hashes| {
+        names = Some(hashes);
+        b"{}".to_vec()
+    });
+    assert!(matches!(taken, Err(SaveError::Intent(_))), "{taken:?}");
+    for hash in names.unwrap() {
+        assert_eq!(device.get_blob(hash).unwrap(), None);
+    }
+    assert_eq!(device.attachments(document).unwrap(), []);
+    let empty = device.edit_with_blobs(now, document, [&photo(3), b""], |_| Vec::new());
+    assert!(
+        matches!(empty, Err(SaveError::BlobSize { .. })),
+        "{empty:?}"
+    );
 }
 
 #[test]

@@ -510,6 +510,8 @@ impl World {
             hash,
             role: PhotoRole::Near,
             position: None,
+            preview: None,
+            thumbnail: None,
         };
         self.edit(place, document, &photo);
     }

@@ -207,13 +207,9 @@ impl Device {
     ) -> Result<Saved, SaveError> {
         let action = self.action(now, intent);
         let (book, kinds, counters) = (&self.book, &self.kinds, &mut self.counters);
-        let (saved, waiting) = self.store.write(|tx| {
-            let mut loaded = documents::load(tx, kinds, document)?
-                .ok_or(SaveError::UnknownDocument { document })?;
-            counters.documents_rebuilt += u64::from(loaded.was_rebuilt);
-            let places = writable(tx, book, loaded.id)?;
-            action.perform(tx, &mut loaded, &places)
-        })?;
+        let (saved, waiting) = self
+            .store
+            .write(|tx| action.edit(tx, (book, kinds, counters), document))?;
         self.saved(now, action.stamp.hlc, saved, waiting);
         Ok(saved)
     }
@@ -235,16 +231,43 @@ impl Device {
     ///
     /// As [`Self::put_blob`], and [`SaveError::BlobUnreadable`]; nothing is kept then.
     pub fn put_blob_from(&mut self, now: Now, bytes: impl Read) -> Result<BlobHash, SaveError> {
-        let max = BLOB_BYTES_MAX;
-        let hash = self.store.write(|tx| {
-            blobs::insert(tx, bytes, max, now.wall)?.map_err(|fault| match fault {
-                PutFault::Size(size_bytes) => SaveError::BlobSize { size_bytes, max },
-                PutFault::Unreadable(source) => SaveError::BlobUnreadable(source),
-            })
-        })?;
+        let hash = self.store.write(|tx| keep_blob(tx, now, bytes))?;
         // Documents may have referred to it before it was here.
         self.send_waiting(now);
         Ok(hash)
+    }
+
+    /// Keeps blobs and edits a document by an intent that is made from their names: all of it in one transaction, or
+    /// nothing. So a kill leaves neither a photo that nothing refers to nor a reference to one that is not here.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::edit`] and [`Self::put_blob`]; nothing was saved then.
+    pub fn edit_with_blobs<const N: usize>(
+        &mut self,
+        now: Now,
+        document: DocumentId,
+        blobs: [&[u8]; N],
+        intent: impl FnOnce([BlobHash; N]) -> Vec<u8>,
+    ) -> Result<(Saved, [BlobHash; N]), SaveError> {
+        let Action { actor, stamp, .. } = self.action(now, &[]);
+        let (book, kinds, counters) = (&self.book, &self.kinds, &mut self.counters);
+        let (saved, waiting, hashes) = self.store.write(|tx| {
+            let mut hashes = [BlobHash::from_bytes([0; 32]); N];
+            for (hash, bytes) in hashes.iter_mut().zip(blobs) {
+                *hash = keep_blob(tx, now, bytes)?;
+            }
+            let intent = intent(hashes);
+            let action = Action {
+                actor,
+                stamp,
+                intent: &intent,
+            };
+            let (saved, waiting) = action.edit(tx, (book, kinds, counters), document)?;
+            Ok::<_, SaveError>((saved, waiting, hashes))
+        })?;
+        self.saved(now, stamp.hlc, saved, waiting);
+        Ok((saved, hashes))
     }
 
     /// Asks for a blob that a document here refers to: it is fetched as soon as a relay gives it, however many
@@ -371,6 +394,20 @@ pub(crate) struct Action<'i> {
 }
 
 impl Action<'_> {
+    /// Does the action on a document that is here.
+    fn edit(
+        &self,
+        tx: &Connection,
+        (book, kinds, counters): (&Book, &Kinds, &mut Counters),
+        document: DocumentId,
+    ) -> Result<(Saved, Waiting), SaveError> {
+        let mut loaded =
+            documents::load(tx, kinds, document)?.ok_or(SaveError::UnknownDocument { document })?;
+        counters.documents_rebuilt += u64::from(loaded.was_rebuilt);
+        let places = writable(tx, book, loaded.id)?;
+        self.perform(tx, &mut loaded, &places)
+    }
+
     /// Does the action on a document by the first of `places` that allows it, and stores all that follows.
     pub(crate) fn perform(
         &self,
@@ -403,6 +440,15 @@ impl Action<'_> {
         };
         Ok((saved, waiting))
     }
+}
+
+/// Keeps all that a reader gives as a blob.
+fn keep_blob(tx: &Connection, now: Now, bytes: impl Read) -> Result<BlobHash, SaveError> {
+    let max = BLOB_BYTES_MAX;
+    blobs::insert(tx, bytes, max, now.wall)?.map_err(|fault| match fault {
+        PutFault::Size(size_bytes) => SaveError::BlobSize { size_bytes, max },
+        PutFault::Unreadable(source) => SaveError::BlobUnreadable(source),
+    })
 }
 
 /// Turns an intent into a change of a document, its log and the outbox; does not store the document.

@@ -26,6 +26,9 @@ use tokio::task::JoinHandle;
 
 use crate::dialer::Dialer;
 use crate::owner::{Call, Input, Order, Owner};
+#[cfg(feature = "photos")]
+use crate::photo::{Photo, PhotoBlobs, PhotoSaveError, PhotoTaken};
+use crate::shared::{Shared, waiting};
 use crate::{
     CallError, Config, KeySource, LinkNews, LinkPolicy, LinkReport, OpenError, SyncReport, Watch,
 };
@@ -354,6 +357,50 @@ impl Device {
             let now = owner.now();
             let bytes = File::open(file).map_err(SaveError::BlobUnreadable)?;
             owner.core.put_blob_from(now, bytes)
+        })
+        .await
+    }
+
+    /// Takes a photo into a record: makes its preview and its thumbnail, and saves the three with the edit that refers to
+    /// them, all or nothing. `intent` makes the edit, in the kind's encoding, from their names. The thumbnail is sent first,
+    /// the original last.
+    ///
+    /// # Errors
+    ///
+    /// [`PhotoSaveError`]: nothing was saved.
+    #[cfg(feature = "photos")]
+    pub async fn take_photo(
+        &self,
+        document: DocumentId,
+        original: Vec<u8>,
+        intent: impl FnOnce(&PhotoBlobs) -> Vec<u8> + Send + 'static,
+    ) -> Result<PhotoTaken, CallError<PhotoSaveError>> {
+        // Away from the file's thread, which others wait for.
+        let made = tokio::task::spawn_blocking(move || Photo::of(original)).await;
+        let photo = made.map_err(|_| CallError::Closed)?;
+        let photo = photo.map_err(PhotoSaveError::from)?;
+        self.call(move |owner| {
+            let now = owner.now();
+            // In this order: of those of a size the last is sent first.
+            let parts = [&photo.original, &photo.preview, &photo.thumbnail];
+            let (saved, [original, preview, thumbnail]) = owner.core.edit_with_blobs(
+                now,
+                document,
+                parts.map(Vec::as_slice),
+                |[original, preview, thumbnail]| {
+                    intent(&PhotoBlobs {
+                        original,
+                        preview,
+                        thumbnail,
+                    })
+                },
+            )?;
+            let blobs = PhotoBlobs {
+                original,
+                preview,
+                thumbnail,
+            };
+            Ok(PhotoTaken { saved, blobs })
         })
         .await
     }

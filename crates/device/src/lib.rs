@@ -7,6 +7,7 @@
 //!   opened with
 //! - [`report`](LinkReport): figures and news of the link
 //! - [`error`](OpenError): what can go wrong
+//! - `photo` (feature `photos`): the smaller pictures of a photo, and a photo without its metadata
 //! - `owner`: the thread that owns the file; `dialer`: the task that keeps the link; `dial`: one dial
 //! - `lease`, `renew`: when the certificate is renewed, and how; `ask`: one question of enrolment
 //! - `pulse`: when a silent link is asked; `backoff`: when to dial again
@@ -28,6 +29,8 @@ mod key_file;
 mod lease;
 mod owner;
 mod paths;
+#[cfg(feature = "photos")]
+mod photo;
 mod pulse;
 mod radio;
 mod renew;
@@ -41,6 +44,12 @@ pub use enrol::{EnrolError, EnrolNews, EnrolStep, Enrolment};
 pub use error::{CallError, Failure, OpenError};
 pub use install::install_from_file;
 pub use key_file::{make_key_file, read_key_file};
+#[cfg(feature = "photos")]
+pub use photo::{
+    PHOTO_BYTES_MAX, PHOTO_PIXELS_MAX, PREVIEW_BYTES_MAX, PREVIEW_SIDE_PX, Photo, PhotoBlobs,
+    PhotoError, PhotoSaveError, PhotoTaken, THUMBNAIL_BYTES_MAX, THUMBNAIL_SIDE_PX,
+    without_metadata,
+};
 pub use report::{Handshake, LinkNews, LinkReport, Path, SyncReport};
 pub use watch::Watch;
 

@@ -6,14 +6,14 @@
 //!
 //! - `view`: the incident as screens show it
 //! - `deed`: what one change did
+//! - `photo`: the entry of a photo
 //! - `value`: its single values as they stand in the document
 
 use std::collections::BTreeSet;
 
 use gridbeat_base::{BlobHash, Position, Verb, Verbs, WallTime};
 use gridbeat_document::{
-    Author, Edit, IntentError, Kind, Projection, Refusal, Scalar, Skeleton, Stamp, Value, View,
-    Words,
+    Author, Edit, IntentError, Kind, Projection, Refusal, Skeleton, Stamp, View, Words,
 };
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
@@ -22,12 +22,14 @@ use crate::fact::{self, FACTS};
 use crate::{Category, State, Step};
 
 mod deed;
+mod photo;
 mod value;
 mod view;
 
 pub(crate) use deed::deeds;
+use photo::Photo;
 pub(crate) use value::position_scalar;
-use value::{category_scalar, read_bytes, read_position, severity_scalar};
+use value::{category_scalar, read_position, severity_scalar};
 pub use view::{ConflictValue, ConflictView, IncidentView, PhotoView, StepView};
 
 const ADDRESS: &str = "address";
@@ -49,9 +51,6 @@ const NOTE_CHARS_MAX: usize = 4_000;
 
 /// Longest text that merging may leave: several descriptions written at the same time stand side by side.
 const MERGED_CHARS_MAX: usize = 4_000;
-
-/// Most photos of one incident: enough for near, far and after at every rework.
-const PHOTOS_MAX: usize = 64;
 
 /// The kind `incident`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -115,6 +114,12 @@ pub enum IncidentIntent {
         /// Where it was taken.
         #[serde(default)]
         position: Option<Position>,
+        /// The BLAKE3 hash of a smaller picture of it, for a screen; if there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        preview: Option<BlobHash>,
+        /// That of a picture of it for lists.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        thumbnail: Option<BlobHash>,
     },
     /// Take a step of the flow, or add a note.
     Step {
@@ -182,16 +187,6 @@ struct StepFact {
     unit: Option<String>,
 }
 
-#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
-struct Photo {
-    #[n(0)]
-    role: PhotoRole,
-    #[n(1)]
-    position: Option<Position>,
-    #[n(2)]
-    taken: WallTime,
-}
-
 impl Kind for IncidentKind {
     fn name(&self) -> &'static str {
         "incident"
@@ -226,8 +221,7 @@ impl Kind for IncidentKind {
     }
 
     fn blobs(&self, view: &View) -> BTreeSet<BlobHash> {
-        let photos = view.entries(&[PHOTOS]);
-        photos.filter_map(|(hash, _)| hash.parse().ok()).collect()
+        photo::blobs(view)
     }
 
     fn project(&self, view: &View) -> Projection {
@@ -288,26 +282,7 @@ impl Kind for IncidentKind {
                 ));
             }
         }
-        if after.entries(&[PHOTOS]).count() > PHOTOS_MAX {
-            return Err(fact::refuse(
-                "too_many_photos",
-                "more than 64 photos",
-                "照片超过64张",
-            ));
-        }
-        let is_photo = |value: &Value| read_bytes::<Photo>(value).is_some();
-        for (hash, field) in after.entries(&[PHOTOS]) {
-            let is_readable = hash.parse::<BlobHash>().is_ok()
-                && is_photo(&field.value)
-                && field.conflicts.iter().all(|(value, _)| is_photo(value));
-            if !is_readable && before.field(&[PHOTOS, hash]) != Some(field) {
-                return Err(fact::refuse(
-                    "photo_malformed",
-                    "a photo's entry is not in its form",
-                    "照片条目格式不正确",
-                ));
-            }
-        }
+        photo::admit(before, after)?;
         let position = after.field(&[POSITION]).map(|field| &field.value);
         if position.is_some_and(|value| read_position(value).is_none()) {
             return Err(fact::refuse(
@@ -426,18 +401,17 @@ fn apply(
             hash,
             role,
             position,
+            preview,
+            thumbnail,
         } => {
-            let taken = stamp.wall;
-            add_photo(
-                before,
-                edit,
-                &hash,
-                Photo {
-                    role,
-                    position,
-                    taken,
-                },
-            )?;
+            let photo = Photo {
+                role,
+                position,
+                taken: stamp.wall,
+                preview,
+                thumbnail,
+            };
+            photo::add(before, edit, &hash, photo)?;
         }
         IncidentIntent::Step {
             step,
@@ -452,26 +426,6 @@ fn apply(
             fact::add(edit, stamp, &by, gps, StepFact { step, note, unit });
         }
     }
-    Ok(())
-}
-
-fn add_photo(
-    before: &View,
-    edit: &mut Edit<'_>,
-    hash: &BlobHash,
-    photo: Photo,
-) -> Result<(), IntentError> {
-    if before.entries(&[PHOTOS]).count() >= PHOTOS_MAX {
-        return Err(IntentError::NotAllowed {
-            rule: "too_many_photos",
-            words: Words {
-                en: "an incident has at most 64 photos",
-                zh: "一个案件最多64张照片",
-            },
-        });
-    }
-    let bytes = minicbor::to_vec(photo).expect("writing to memory does not fail");
-    edit.put(&[PHOTOS, &hash.to_string()], Scalar::Bytes(bytes));
     Ok(())
 }
 
@@ -503,68 +457,5 @@ fn step_not_allowed() -> IntentError {
             en: "this step may not be taken in the incident's present state",
             zh: "案件当前状态不允许该操作",
         },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use gridbeat_base::{ChangeHash, DeviceId};
-    use gridbeat_document::{Field, Origin, Provenance};
-
-    use super::*;
-
-    /// A document with one entry among its photos, which has these values, the first of them on top.
-    fn view(key: &str, values: &[&[u8]]) -> View {
-        let origin = Origin {
-            change: ChangeHash::from_bytes([1; 32]),
-            time_s: 0,
-            provenance: Provenance::default(),
-        };
-        let field = |value, conflicts| Field {
-            value,
-            origin: origin.clone(),
-            conflicts,
-        };
-        let mut values = values
-            .iter()
-            .map(|bytes| (Value::Bytes(bytes.to_vec()), origin.clone()));
-        let photo = values.next().map(|(top, _)| field(top, values.collect()));
-        let photos = photo.map(|photo| (key.to_owned(), photo));
-        let photos = Value::Map(photos.into_iter().collect());
-        View {
-            root: BTreeMap::from([(PHOTOS.to_owned(), field(photos, Vec::new()))]),
-        }
-    }
-
-    fn ruled(before: &View, after: &View) -> Option<&'static str> {
-        let author = Author {
-            device: DeviceId::from_bytes([1; 16]),
-            verbs: Verbs::ALL,
-        };
-        let admitted = IncidentKind.admit(before, after, &author);
-        admitted.err().map(|refusal| refusal.rule)
-    }
-
-    #[test]
-    fn a_photos_entry_that_nobody_can_read_is_refused_when_it_comes_and_holds_nothing_up_later() {
-        let hash = BlobHash::from_bytes([9; 32]).to_string();
-        let photo = minicbor::to_vec(Photo {
-            role: PhotoRole::Near,
-            position: None,
-            taken: WallTime(1),
-        });
-        let (photo, noise) = (photo.unwrap(), [0xff, 0]);
-        let nothing = view(&hash, &[]);
-        assert_eq!(ruled(&nothing, &view(&hash, &[&photo])), None);
-        for wrong in [
-            view(&hash, &[&noise]),
-            view("not a hash", &[&photo]),
-            view(&hash, &[&photo, &noise]),
-        ] {
-            assert_eq!(ruled(&nothing, &wrong), Some("photo_malformed"));
-            assert_eq!(ruled(&wrong, &wrong), None, "it is there already");
-        }
     }
 }

@@ -126,6 +126,8 @@ fn incident_edit(random: &mut Random, catalogue: &Catalogue) -> IncidentIntent {
             hash: BlobHash::new(random.bytes()),
             role: PhotoRole::Near,
             position: None,
+            preview: None,
+            thumbnail: None,
         },
         _ => {
             // Any step: those out of place are refused where they are made, and concurrent ones meet.

@@ -79,6 +79,8 @@ impl World {
             hash,
             role: PhotoRole::Near,
             position: None,
+            preview: None,
+            thumbnail: None,
         };
         let intent = serde_json::to_vec(&intent).expect("intents are plain JSON");
         let saved = core.edit(now, document, &intent)?;

@@ -1,7 +1,14 @@
 //! Sessions as they go when the link is fine: converge, resume, stop and start.
 
-use gridbeat_device::{Config, Device, Handshake, LinkPolicy, Query, SyncState};
+use std::io::Cursor;
+
+use gridbeat_base::Media;
+use gridbeat_device::{
+    CallError, Config, Device, Handshake, LinkPolicy, PhotoBlobs, PhotoError, PhotoSaveError,
+    Query, SyncState,
+};
 use gridbeat_domain::{IncidentIntent, PhotoRole, kinds};
+use image::{ImageFormat, Rgb, RgbImage};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::world::{
@@ -100,6 +107,8 @@ async fn one_session_brings_every_photo_up() {
             hash,
             role,
             position: None,
+            preview: None,
+            thumbnail: None,
         };
         let add = serde_json::to_vec(&add).unwrap();
         device.edit(document, add).await.unwrap();
@@ -108,6 +117,62 @@ async fn one_session_brings_every_photo_up() {
     assert!(report.is_in_sync, "{report:?}");
     assert_eq!((report.waiting, report.blobs_waiting), (0, 0));
     assert_eq!(device.link_report().dials, 2);
+}
+
+/// A photo as a camera makes it.
+fn jpeg() -> Vec<u8> {
+    let picture = RgbImage::from_fn(1_600, 1_200, |x, y| {
+        Rgb([(x / 8) as u8, (y / 8) as u8, (x * y / 64) as u8])
+    });
+    let mut bytes = Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, ImageFormat::Jpeg).unwrap();
+    bytes.into_inner()
+}
+
+#[tokio::test]
+async fn a_photo_is_seen_small_by_another_officer_and_is_whole_at_the_relay() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = RelayAtHome::start().await;
+    let ours = relay.device(dir.path(), relay.addr()).await;
+    let theirs = relay.device(dir.path(), relay.addr()).await;
+    save(&ours, "路灯不亮").await;
+    converge(&[&ours, &theirs], 1).await;
+    let (document, _) = ours.fingerprint().await.unwrap()[0].clone();
+    let photo = |blobs: &PhotoBlobs| {
+        let add = IncidentIntent::AddPhoto {
+            hash: blobs.original,
+            role: PhotoRole::Near,
+            position: None,
+            preview: Some(blobs.preview),
+            thumbnail: Some(blobs.thumbnail),
+        };
+        serde_json::to_vec(&add).unwrap()
+    };
+    let page = ours.take_photo(document, b"<html>".to_vec(), photo).await;
+    let CallError::Failed(PhotoSaveError::Photo(error)) = page.unwrap_err() else {
+        panic!("no photo");
+    };
+    let media = Media::Other;
+    assert_eq!(error, PhotoError::Media { media });
+    assert_eq!(ours.attachments(document).await.unwrap(), []);
+
+    let taken = ours.take_photo(document, jpeg(), photo).await.unwrap();
+    let kept = ours.get_blob(taken.blobs.original).await.unwrap();
+    assert_eq!(kept, Some(jpeg()), "to the byte");
+    let report = ours.sync_once(PATIENCE).await;
+    assert!(report.is_in_sync && report.blobs_waiting == 0, "{report:?}");
+    converge(&[&ours, &theirs], 1).await;
+    assert_eq!(theirs.attachments(document).await.unwrap().len(), 3);
+    let thumbnail = taken.blobs.thumbnail;
+    assert!(theirs.want_blob(document, thumbnail).await.unwrap());
+    let shown = async {
+        while theirs.get_blob(thumbnail).await.unwrap().is_none() {
+            theirs.sync_once(PATIENCE).await;
+        }
+    };
+    within("the thumbnail", shown).await;
+    let whole = theirs.get_blob(taken.blobs.original).await.unwrap();
+    assert_eq!(whole, None, "nobody opened it");
 }
 
 #[tokio::test]

@@ -491,8 +491,12 @@ impl<'a> Shift<'a> {
     /// The officer takes a photo of what was reported.
     fn take_photo(&mut self, device: usize, document: DocumentId, number: usize) {
         let (hex, intent) = photo::of(self.seed, number);
-        self.ask(device, Request::PutBlob { hex }, Purpose::Nothing);
-        self.ask(device, Request::Edit { document, intent }, Purpose::Edit);
+        let request = Request::TakePhoto {
+            document,
+            intent,
+            hex,
+        };
+        self.ask(device, request, Purpose::Edit);
     }
 
     fn meeting(&mut self, number: usize) {

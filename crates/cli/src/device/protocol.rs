@@ -68,6 +68,15 @@ pub(crate) enum Request {
         /// Its bytes in hexadecimal digits.
         hex: String,
     },
+    /// Take a photo into a record: its preview and thumbnail are made, and all is saved at once. Answer: [`TakenLine`].
+    TakePhoto {
+        /// The document.
+        document: DocumentId,
+        /// What the person wants, in the kind's JSON, to which `hash`, `preview` and `thumbnail` are added.
+        intent: Value,
+        /// The photo's bytes, JPEG or PNG, in hexadecimal digits.
+        hex: String,
+    },
     /// Tell when these changes, saved before this process began, are acknowledged.
     Watch {
         /// The changes.
@@ -120,6 +129,20 @@ pub(crate) struct Saved {
     pub(crate) document: DocumentId,
     /// The change it was saved as.
     pub(crate) change: ChangeHash,
+}
+
+/// A photo that is durable on the device, with the edit that refers to it.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct TakenLine {
+    /// The edit.
+    #[serde(flatten)]
+    pub(crate) saved: Saved,
+    /// The photo's hash.
+    pub(crate) hash: BlobHash,
+    /// That of its preview.
+    pub(crate) preview: BlobHash,
+    /// That of its thumbnail.
+    pub(crate) thumbnail: BlobHash,
 }
 
 /// A record as a program reads it.

@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use gridbeat_base::{BlobHash, ChangeHash, DocumentId};
-use gridbeat_device::{CallError, Device, Leave, SaveError};
+use gridbeat_device::{
+    CallError, Device, Leave, PhotoBlobs, PhotoSaveError, PhotoTaken, SaveError,
+};
 use gridbeat_document::IntentError;
 use serde::Serialize;
 use serde_json::Value;
@@ -18,7 +20,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::protocol::{
     AcknowledgedLine, ChangedLine, DocumentPrint, Event, Fault, HistoryLine, LinkLine, OutboxLine,
-    Print, RecordLine, Request, Saved, ScopePrint, read_request, write_answer,
+    Print, RecordLine, Request, Saved, ScopePrint, TakenLine, read_request, write_answer,
 };
 use super::{not_accepted, query, record_line, state_line, wiping};
 use crate::output::Ending;
@@ -182,6 +184,11 @@ impl Session {
                 let bytes = from_hex(&hex).ok_or_else(|| plain_fault("hex is not hexadecimal"))?;
                 value(&self.device.put_blob(bytes).await.map_err(save_fault)?)
             }
+            Request::TakePhoto {
+                document,
+                intent,
+                hex,
+            } => self.take_photo(document, intent, &hex).await,
             Request::Watch { changes } => self.watch(&changes).await,
             Request::Fingerprint => value(&self.print().await?),
             Request::NetworkChanged { network } => {
@@ -190,6 +197,50 @@ impl Session {
             }
             Request::Quit => Ok(Value::Null),
         }
+    }
+
+    async fn take_photo(
+        &mut self,
+        document: DocumentId,
+        intent: Value,
+        hex: &str,
+    ) -> Result<Value, Fault> {
+        let bytes = from_hex(hex).ok_or_else(|| plain_fault("hex is not hexadecimal"))?;
+        let Value::Object(mut intent) = intent else {
+            return Err(plain_fault("an intent is an object"));
+        };
+        let names = move |blobs: &PhotoBlobs| {
+            for (key, hash) in [
+                ("hash", blobs.original),
+                ("preview", blobs.preview),
+                ("thumbnail", blobs.thumbnail),
+            ] {
+                intent.insert(key.to_owned(), hash.to_string().into());
+            }
+            Value::Object(intent).to_string().into_bytes()
+        };
+        let taken = self.device.take_photo(document, bytes, names).await;
+        let PhotoTaken { saved, blobs } = match taken {
+            Ok(taken) => taken,
+            Err(CallError::Failed(PhotoSaveError::Save(source))) => {
+                return Err(save_fault(source.into()));
+            }
+            Err(error) => {
+                return Err(Fault {
+                    what: chain(&error),
+                    remedy: format!("{:?}", error.remedy()),
+                    rule: None,
+                });
+            }
+        };
+        self.saved(saved.document, saved.change)?;
+        let (document, change) = (saved.document, saved.change);
+        value(&TakenLine {
+            saved: Saved { document, change },
+            hash: blobs.original,
+            preview: blobs.preview,
+            thumbnail: blobs.thumbnail,
+        })
     }
 
     async fn status(&self) -> Result<Value, Fault> {

@@ -1,6 +1,7 @@
 //! Photos and other blobs on the link: what is offered, which chunk goes next, what is asked for.
 //!
-//! A blob is offered when nothing of its document waits any more, small ones first, then those that came last. The relay
+//! A blob is offered when nothing of its document waits any more: thumbnails and tracks first, then previews, then the
+//! large ones, of each those that came last. So what a photo shows is at the relay before the photo itself. The relay
 //! says which chunks it has; the others go one by one, on a slow link one at a time: what is under way delays what is more
 //! urgent, whatever its priority. What the relay says it has is written down as it is said, and nothing else is called
 //! received. Not here: the bytes (`store::blobs`), the rules of the wire (`sync-protocol`).
@@ -27,9 +28,15 @@ use crate::store::{documents, sql};
 /// the protocol has it (`PROTOCOL.md`, 6.4).
 const SMALL_BYTES: u64 = 64 * 1024;
 
+/// Most bytes of a blob that goes before those that are larger still: the preview of a photo, in five seconds at 256 kbit/s.
+const MIDDLE_BYTES: u64 = 256 * 1024;
+
 /// Most large blobs on offer at a time: the one that is being sent, and the next, so that no round trip is lost between
 /// them. Its inner hashes are held meanwhile, at most 128 KiB each.
 const LARGE_OPEN_MAX: usize = 2;
+
+/// Most of those in between, for the same reason; not held up by large ones that were on offer before.
+const MIDDLE_OPEN_MAX: usize = 2;
 
 /// Most small blobs on offer at a time.
 const SMALL_OPEN_MAX: usize = 8;
@@ -107,22 +114,45 @@ impl Blobs {
             .min()
     }
 
-    fn open(&self, is_small: bool) -> usize {
-        let of_size = |upload: &&Upload| upload.item.is_small() == is_small;
-        self.uploads.values().filter(of_size).count()
+    fn has_room(&self, rank: Rank) -> bool {
+        let of_rank = |upload: &&Upload| upload.item.rank() == rank;
+        self.uploads.values().filter(of_rank).count() < rank.open_max()
+    }
+}
+
+/// What goes before what, by its size.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Rank {
+    Small,
+    Middle,
+    Large,
+}
+
+impl Rank {
+    const fn open_max(self) -> usize {
+        match self {
+            Self::Small => SMALL_OPEN_MAX,
+            Self::Middle => MIDDLE_OPEN_MAX,
+            Self::Large => LARGE_OPEN_MAX,
+        }
     }
 }
 
 impl ToSend {
-    const fn is_small(&self) -> bool {
-        self.size_bytes <= SMALL_BYTES
+    const fn rank(&self) -> Rank {
+        if self.size_bytes <= SMALL_BYTES {
+            Rank::Small
+        } else if self.size_bytes <= MIDDLE_BYTES {
+            Rank::Middle
+        } else {
+            Rank::Large
+        }
     }
 
     const fn lane(&self) -> Lane {
-        if self.is_small() {
-            Lane::Preview
-        } else {
-            Lane::Original
+        match self.rank() {
+            Rank::Small => Lane::Preview,
+            Rank::Middle | Rank::Large => Lane::Original,
         }
     }
 }
@@ -167,14 +197,8 @@ pub(super) fn fill(db: &Connection, now: Monotonic, link: &mut Link) -> Result<(
 }
 
 fn offer(db: &Connection, now: Monotonic, link: &mut Link) -> Result<(), LinkError> {
-    for item in blobs::to_send(db, SMALL_BYTES)? {
-        let is_small = item.is_small();
-        let max = if is_small {
-            SMALL_OPEN_MAX
-        } else {
-            LARGE_OPEN_MAX
-        };
-        if link.blobs.open(is_small) >= max {
+    for item in blobs::to_send(db, SMALL_BYTES, MIDDLE_BYTES)? {
+        if !link.blobs.has_room(item.rank()) {
             continue;
         }
         let refused = link.blobs.refused.get(&(item.document, item.hash));
@@ -210,8 +234,7 @@ fn send(db: &Connection, now: Monotonic, link: &mut Link) -> Result<(), LinkErro
             let chunk = session.next_chunk(&upload.item.hash)?;
             Some((upload, chunk))
         });
-        // The small ones first, then what came last.
-        let next = wanted.min_by_key(|(upload, _)| (!upload.item.is_small(), -upload.item.blob));
+        let next = wanted.min_by_key(|(upload, _)| (upload.item.rank(), -upload.item.blob));
         let Some((upload, chunk)) = next else {
             return Ok(());
         };

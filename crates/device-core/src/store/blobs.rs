@@ -272,17 +272,21 @@ pub(crate) fn set_references(
     Ok(())
 }
 
-/// Returns every blob that waits for the relay and whose document waits for nothing: small ones first, then those
-/// that came last.
-pub(crate) fn to_send(db: &Connection, small_bytes: u64) -> Result<Vec<ToSend>, StorageError> {
+/// Returns every blob that waits for the relay and whose document waits for nothing: small ones first, then those in
+/// between, then large ones; of each those that came last.
+pub(crate) fn to_send(
+    db: &Connection,
+    small_bytes: u64,
+    middle_bytes: u64,
+) -> Result<Vec<ToSend>, StorageError> {
     sql::all(
         db,
         "SELECT b.id, b.hash, b.size, d.uuid FROM attachment a
          JOIN blob b ON b.id = a.blob JOIN document d ON d.id = a.document
          WHERE a.state = 1 AND NOT EXISTS (SELECT 1 FROM outbox o
              WHERE o.change BETWEEN a.document << 20 AND (a.document << 20 | 1048575) AND o.answered = 0)
-         ORDER BY b.size > ?1, b.id DESC, a.document DESC",
-        [sql::count_bits(small_bytes)],
+         ORDER BY (b.size > ?1) + (b.size > ?2), b.id DESC, a.document DESC",
+        [sql::count_bits(small_bytes), sql::count_bits(middle_bytes)],
         |row| {
             Ok(ToSend {
                 blob: row.get(0)?,

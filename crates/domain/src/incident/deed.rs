@@ -3,10 +3,10 @@
 use gridbeat_base::{BlobHash, ChangeHash};
 use gridbeat_document::View;
 
+use super::photo::Photo;
 use super::value::{read_bytes, read_position, read_severity};
 use super::{
-    ADDRESS, CATEGORY, DESCRIPTION, PHOTOS, POSITION, Photo, PhotoRole, SEVERITY, Severity,
-    StepFact,
+    ADDRESS, CATEGORY, DESCRIPTION, PHOTOS, POSITION, PhotoRole, SEVERITY, Severity, StepFact,
 };
 use crate::Category;
 use crate::deed::{self, Deed};

@@ -4,10 +4,10 @@ use gridbeat_base::{BlobHash, DeviceId, Position, WallTime};
 use gridbeat_document::{Value, View};
 use serde::{Deserialize, Serialize};
 
+use super::photo::Photo;
 use super::value::{read_bytes, read_position, read_severity};
 use super::{
-    ADDRESS, CATEGORY, DESCRIPTION, PHOTOS, POSITION, Photo, PhotoRole, SEVERITY, Severity,
-    StepFact,
+    ADDRESS, CATEGORY, DESCRIPTION, PHOTOS, POSITION, PhotoRole, SEVERITY, Severity, StepFact,
 };
 use crate::{Category, FactTimes, State, Step, fact};
 
@@ -47,6 +47,13 @@ pub struct PhotoView {
     pub position: Option<Position>,
     /// When it was taken, by the device's clock.
     pub taken: WallTime,
+    /// The hash of a smaller picture of it, for a screen, if whoever took it made one. Nothing says that it shows the same:
+    /// what counts is the photo itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<BlobHash>,
+    /// That of a picture of it for lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thumbnail: Option<BlobHash>,
 }
 
 /// One fact of the history as screens show it.
@@ -123,6 +130,8 @@ impl IncidentView {
                     role: photo.role,
                     position: photo.position.filter(|position| position.is_valid()),
                     taken: photo.taken,
+                    preview: photo.preview,
+                    thumbnail: photo.thumbnail,
                 }),
                 _ => unreadable += 1,
             }

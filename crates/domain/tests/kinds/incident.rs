@@ -249,6 +249,8 @@ fn photos_are_added_by_hash_and_survive_a_merge() {
         hash: BlobHash::new([byte; 32]),
         role,
         position: None,
+        preview: None,
+        thumbnail: None,
     };
     let from_a = [a.edit(60, &photo(1, PhotoRole::Near)).unwrap()];
     let from_b = [b.edit(61, &photo(2, PhotoRole::Far)).unwrap()];
@@ -368,6 +370,8 @@ fn each_thing_done_to_an_incident_takes_its_verb() {
         hash: BlobHash::from_bytes([1; 32]),
         role: PhotoRole::Near,
         position: None,
+        preview: None,
+        thumbnail: None,
     };
     assert_eq!(incident.took(3, &photo), only(Verb::Edit));
     let steps = [

@@ -57,7 +57,8 @@ pub struct Photo {
 }
 
 impl Photo {
-    /// Makes the smaller pictures of a photo: JPEG or PNG. Takes a second for 12 million pixels on a phone.
+    /// Makes the smaller pictures of a photo: JPEG or PNG. Takes a quarter of a second for 12 million pixels on
+    /// one core of a server, and several times that on a phone.
     ///
     /// # Errors
     ///

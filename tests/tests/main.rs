@@ -8,6 +8,7 @@
 //! - `hostile`: what a hostile device or relay sends harms nobody else
 //! - `leaving`: who loses a grant hands over what he saved, keeps nothing else, and signs for it
 //! - `lessons`: what users of other systems suffered does not happen here
+//! - `links`: what is saved on any link arrives, whatever the link does
 //! - `photos`: what is attached arrives, whatever cuts it off, and nobody else has it
 //! - `privacy`: no name, text or place reaches a log line
 //! - `rights`: each role may do what the table says, and sees nothing beyond its grants
@@ -32,6 +33,8 @@ mod hostile;
 mod leaving;
 #[cfg(test)]
 mod lessons;
+#[cfg(test)]
+mod links;
 #[cfg(test)]
 mod photos;
 #[cfg(test)]

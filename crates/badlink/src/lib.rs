@@ -5,7 +5,7 @@
 //! a recorded or made-up [`LinkLog`] over time, latency, jitter, loss, duplication, reordering,
 //! outages, deep queues, and another source port after a hand-over.
 //!
-//! - `log`, `sabre`, `synthetic`: bandwidth over time, read or made up; `profile`: the rest, presets
+//! - `log`, `sabre`, `synthetic`: bandwidth over time, read or made up; `profile`: the rest; `presets`: links by name
 //! - `curve`, `capacity`: what a link has let through at an instant, in exact whole numbers
 //! - `shaper`: one direction; `link`: both; `stats`: what they count; all without clock or socket
 //! - `forwarder`, `driver`, `udp`, `tcp`: the sockets and tasks around a link
@@ -37,6 +37,7 @@ mod driver;
 mod forwarder;
 mod link;
 mod log;
+mod presets;
 mod profile;
 mod sabre;
 mod shaper;

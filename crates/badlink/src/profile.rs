@@ -1,6 +1,7 @@
 //! How a link treats what is sent over it: a log, and what the log does not tell.
 //!
-//! Plain values and the named presets of the benchmarks. Not here: doing it (`shaper`).
+//! Plain values and the named presets of the benchmarks. Not here: the links of an officer's day (`presets`), doing it
+//! (`shaper`).
 
 use std::time::Duration;
 
@@ -111,7 +112,21 @@ pub struct Profile {
 
 impl Profile {
     /// The names that [`Profile::named`] knows.
-    pub const NAMES: [&'static str; 6] = ["lan", "rtt100", "rtt400", "slow", "lossy", "flap"];
+    pub const NAMES: [&'static str; 13] = [
+        "lan",
+        "rtt100",
+        "rtt400",
+        "slow",
+        "lossy",
+        "flap",
+        "street",
+        "tunnel",
+        "handover",
+        "hostile-wifi",
+        "edge",
+        "ghent",
+        "oslo",
+    ];
 
     /// Returns the preset of that name: one of [`Profile::NAMES`].
     pub fn named(name: &str) -> Option<Self> {
@@ -122,6 +137,13 @@ impl Profile {
             "slow" => Some(Self::slow()),
             "lossy" => Some(Self::lossy()),
             "flap" => Some(Self::flap()),
+            "street" => Some(Self::street()),
+            "tunnel" => Some(Self::tunnel()),
+            "handover" => Some(Self::moving()),
+            "hostile-wifi" => Some(Self::hostile_wifi()),
+            "edge" => Some(Self::edge()),
+            "ghent" => Some(Self::ghent()),
+            "oslo" => Some(Self::oslo()),
             _ => None,
         }
     }

@@ -239,6 +239,19 @@ pub(crate) async fn read_clients(shared: Arc<Shared>, side: Arc<UdpSide>, target
     }
 }
 
+/// Waits for a datagram and reads it.
+async fn receive(socket: &UdpSocket) -> io::Result<Arc<[u8]>> {
+    loop {
+        socket.readable().await?;
+        let mut buffer = Vec::with_capacity(DATAGRAM_BYTES_MAX);
+        match socket.try_recv_buf(&mut buffer) {
+            Ok(_) => return Ok(Arc::from(buffer)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// Reads what the server sends to one port of a client, until the port is retired.
 async fn read_answers(
     shared: Arc<Shared>,
@@ -252,11 +265,11 @@ async fn read_answers(
         }
     };
     let reading = async {
-        let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
         loop {
-            match socket.recv(&mut buffer).await {
-                Ok(size_bytes) => {
-                    let bytes = Arc::from(&buffer[..size_bytes]);
+            // Who waits holds no buffer: a device that dials anew leaves a silent client behind each time.
+            match receive(&socket).await {
+                Ok(bytes) => {
+                    let size_bytes = bytes.len();
                     let datagram = Datagram {
                         client: Arc::clone(&client),
                         bytes,

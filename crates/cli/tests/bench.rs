@@ -29,6 +29,13 @@ fn a_shift_that_comes_back_from_a_tunnel_is_taken_in() {
 }
 
 #[test]
+fn nothing_is_lost_in_a_short_soak() {
+    let words = ["--minutes", "0.05", "--rate", "40", "--devices", "5"];
+    let figures = bench(&[&["soak"][..], &words].concat());
+    assert_eq!(figures["nothing_lost"], true, "{figures}");
+}
+
+#[test]
 fn a_device_that_holds_what_the_relay_holds_is_in_sync_again() {
     let words = ["--documents", "70", "--changed", "1", "--rtt-ms", "1"];
     let figures = bench(&[&["reconnect"][..], &words].concat());

@@ -24,6 +24,7 @@ mod photo;
 mod reconnect;
 mod relay_memory;
 mod save;
+mod soak;
 mod stock;
 mod tracks;
 mod workloads;
@@ -32,7 +33,7 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::{Args as ClapArgs, Subcommand};
 use gridbeat_document::{Kind, Kinds};
 use serde_json::Value;
@@ -58,6 +59,8 @@ enum Bench {
     Open(open::OpenArgs),
     /// Save reports one by one, beside bare inserts of the same size.
     Save(save::SaveArgs),
+    /// Change records without a pause over links that fail, and see what a relay's memory and log do.
+    Soak(soak::SoakArgs),
     /// Meet the relay with few or no changes: after a full handshake, resumed, on a live link.
     Reconnect(reconnect::ReconnectArgs),
     /// Let the link go and come back, and take how soon what waits is acknowledged.
@@ -111,12 +114,27 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Bench::Tracks(args) => tracks::run(&args)?,
         Bench::Workloads(args) => workloads::run(&args, &workplace(dir)?)?,
         Bench::Photo(args) => photo::run(&args, &workplace(dir)?)?,
+        Bench::Soak(args) => return tell_soak(&soak::run(&args, &workplace(dir)?)?, json),
         Bench::Peer(args) => return peer::run(&args, dir.as_deref()),
         Bench::OpenChild(args) => return say(&open::child(&args)?, true),
         Bench::FloodChild(args) => return say(&hostile::run(&args)?, true),
         Bench::RelayChild(args) => return field::serve_child(&args),
     };
     say(&figures, json)
+}
+
+/// Prints what came of a soak; fails if something was lost.
+fn tell_soak(soaked: &soak::Soaked, json: bool) -> anyhow::Result<()> {
+    if json {
+        say(&soaked.figures, true)?;
+    } else {
+        crate::output::print(&soaked.words)?;
+    }
+    ensure!(
+        soaked.is_whole,
+        "something that was saved is not where it belongs"
+    );
+    Ok(())
 }
 
 /// Returns the kinds that relays and devices of benches know: the domain's, and that of the workloads.

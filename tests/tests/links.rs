@@ -12,7 +12,7 @@ use std::panic::resume_unwind;
 
 use gridbeat_badlink::{Forwarder, Handover, LinkChanges, OUTAGE_UNDER_KBPS, Profile};
 use gridbeat_base::{ChangeHash, DocumentId};
-use gridbeat_device::{Device, LinkReport};
+use gridbeat_device::{Device, LinkReport, Path};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -47,16 +47,19 @@ const SWALLOWED: u64 = 16;
 enum Transport {
     /// QUIC, in datagrams.
     Quic,
+    /// The same inside a WebSocket: no UDP gets through.
+    WebSocket,
 }
 
 impl Transport {
-    const ALL: [Self; 1] = [Self::Quic];
+    const ALL: [Self; 2] = [Self::Quic, Self::WebSocket];
 
     /// Starts a link that has nothing bad about it yet.
     async fn link(self, relay: SocketAddr) -> Forwarder {
         let listen = "127.0.0.1:0".parse().unwrap();
         match self {
             Self::Quic => Forwarder::udp(listen, relay, Profile::lan()).await.unwrap(),
+            Self::WebSocket => Forwarder::tcp(listen, relay, Profile::lan()).await.unwrap(),
         }
     }
 
@@ -64,6 +67,7 @@ impl Transport {
     fn crosses(self, profile: &Profile) -> bool {
         match self {
             Self::Quic => profile.carries_datagrams(),
+            Self::WebSocket => true,
         }
     }
 }
@@ -112,7 +116,7 @@ struct Ridden {
 
 impl Ridden {
     const HEAD: &'static str =
-        "transport  records     up B   down B  dropped  hand-overs  dials  rivals  asks  seconds";
+        "transport    records     up B   down B  dropped  hand-overs  dials  rivals  asks  seconds";
 }
 
 impl fmt::Display for Ridden {
@@ -120,7 +124,7 @@ impl fmt::Display for Ridden {
         let transport = format!("{:?}", self.transport);
         write!(
             f,
-            "{:<14}{transport:<9}{:>9}{:>9}{:>9}{:>9}{:>12}{:>7}{:>8}{:>6}{:>9.1}",
+            "{:<14}{transport:<11}{:>9}{:>9}{:>9}{:>9}{:>12}{:>7}{:>8}{:>6}{:>9.1}",
             self.name,
             self.records,
             self.up_bytes,
@@ -162,7 +166,7 @@ async fn ride(name: &'static str, profile: &Profile, transport: Transport) -> Ri
                 .await;
         }
         if moments.over().await {
-            told.network_changed();
+            told.network_changed(None);
         }
     }
     if !transport.crosses(profile) {
@@ -173,7 +177,7 @@ async fn ride(name: &'static str, profile: &Profile, transport: Transport) -> Ri
             assert_eq!(waits, (MOMENTS * (REPORTS + 1)) as u64, "{name}");
         }
         link.set_profile(&Profile::lan());
-        told.network_changed();
+        told.network_changed(None);
     }
     for device in devices {
         knows(device, shared, MOMENTS * devices.len() + 1).await;
@@ -184,6 +188,11 @@ async fn ride(name: &'static str, profile: &Profile, transport: Transport) -> Ri
     for device in devices {
         assert!(device.refused().await.unwrap().is_empty(), "{name}");
     }
+    let path = match transport {
+        Transport::Quic => Path::Udp,
+        Transport::WebSocket => Path::WebSocket,
+    };
+    assert_eq!(moving.link_report().path, Some(path), "{name}");
     let (stats, seconds) = (link.stats(), link.elapsed().as_secs_f64());
     Ridden {
         name,

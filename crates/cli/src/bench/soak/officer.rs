@@ -132,7 +132,7 @@ impl Officer {
                 }
                 Some(change) = ups_and_downs.next() => {
                     if change.up && self.is_told {
-                        self.device()?.network_changed();
+                        self.device()?.network_changed(None);
                     }
                 }
             }
@@ -153,7 +153,7 @@ impl Officer {
     pub(super) fn leave_chaos(&self) {
         self.link.set_profile(&Profile::lan());
         if let Some(device) = &self.device {
-            device.network_changed();
+            device.network_changed(None);
         }
     }
 

@@ -88,7 +88,8 @@ fn sync(device: &mut Device, relay_file: &Path, began: Instant) -> anyhow::Resul
                 Output::Changed { .. }
                 | Output::State(_)
                 | Output::Blobs { .. }
-                | Output::Leave(_) => {}
+                | Output::Leave(_)
+                | Output::Positions => {}
             }
         }
         if matches!(device.sync_state(), SyncState::InSync { .. }) {
@@ -135,6 +136,7 @@ fn serve(
                 relay::Output::Committed { .. }
                 | relay::Output::Placed { .. }
                 | relay::Output::CloneSuspected { .. }
+                | relay::Output::Sighted(_)
                 | relay::Output::StoreFailed { .. } => {}
             }
         }

@@ -184,7 +184,8 @@ impl Town {
                     | device::Output::Changed { .. }
                     | device::Output::State(_)
                     | device::Output::Blobs { .. }
-                    | device::Output::Leave(_),
+                    | device::Output::Leave(_)
+                    | device::Output::Positions,
                     _,
                 ) => {}
             }
@@ -228,6 +229,7 @@ impl Town {
                 relay::Output::Committed { .. }
                 | relay::Output::Placed { .. }
                 | relay::Output::CloneSuspected { .. }
+                | relay::Output::Sighted(_)
                 | relay::Output::StoreFailed { .. } => {}
             }
         }

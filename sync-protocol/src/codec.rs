@@ -6,18 +6,21 @@
 //!
 //! long because each kind of frame is written and read side by side, and they share how fields are read.
 
-use gridbeat_base::{DeviceId, Digest, DocumentId, Hlc, Incarnation, Install, Verbs, WallTime};
+use gridbeat_base::{
+    DeviceId, Digest, DocumentId, Hlc, Incarnation, Install, Scope, Verbs, WallTime,
+};
 
 use crate::limits::{
     COMPARE_CHANGES_MAX, COMPARE_DOCUMENTS_MAX, DOCUMENT_FRAME_BYTES_MAX, FRAME_BYTES_MAX,
     PUSH_CHANGES_MAX, PUSH_DOCUMENTS_MAX, REASON_CODE_BYTES_MAX, REASON_TEXT_BYTES_MAX,
-    RECONCILE_BYTES_MAX, SCOPES_MAX,
+    RECONCILE_BYTES_MAX, SCOPES_MAX, SIGHTINGS_MAX, SIGHTINGS_MOVED_MAX,
 };
 use crate::wire::{Reader, Writer, check_count, number};
 use crate::{
     Ack, Applied, Close, Compare, CompareDocument, Compared, DecodeError, Feed, Frame, FrameKind,
-    Grant, Hello, Noted, Push, Reason, Reconcile, RemovalHash, ScopeGreeting, ScopeMark, Snapshot,
-    SnapshotMark, Taken, Verdict, Versions, Welcome, batch, blob_frame, body, leave, pack,
+    Gone, Grant, Hello, Noted, Push, Reason, Reconcile, RemovalHash, ScopeGreeting, ScopeMark,
+    Snapshot, SnapshotMark, Taken, Verdict, Versions, Watch, Welcome, batch, blob_frame, body,
+    leave, pack, position_frame,
 };
 
 /// Kinds of verdicts on the wire. A run of accepted changes is a bare number.
@@ -54,10 +57,7 @@ pub fn encode(frame: &Frame) -> Vec<u8> {
             let body = body::write_feed(&feed.entries, feed.form);
             pack::write(&mut out, feed.form, &body);
         }
-        Frame::Applied(applied) => {
-            out.array(3).uint(kind).text(applied.scope.as_str());
-            out.uint(applied.seq);
-        }
+        Frame::Applied(it) => write_done(out.array(3).uint(kind), &it.scope, it.seq),
         Frame::Reconcile(reconcile) => {
             out.array(4).uint(kind).text(reconcile.scope.as_str());
             out.uint(reconcile.seq).bytes(&reconcile.message);
@@ -84,14 +84,9 @@ pub fn encode(frame: &Frame) -> Vec<u8> {
         }
         Frame::Notice(notice) => leave::write_notice(out.array(4).uint(kind), notice),
         Frame::Removed(removed) => leave::write_removed(out.array(3).uint(kind), removed),
-        Frame::Noted(noted) => {
-            out.array(2).uint(kind).bytes(noted.removal.bytes());
-        }
+        Frame::Noted(noted) => leave::write_noted(out.array(2).uint(kind), noted),
         Frame::Snapshot(snapshot) => write_snapshot(out.array(8).uint(kind), snapshot),
-        Frame::Taken(taken) => {
-            out.array(3).uint(kind).text(taken.scope.as_str());
-            out.uint(taken.number);
-        }
+        Frame::Taken(it) => write_done(out.array(3).uint(kind), &it.scope, it.number),
         Frame::Offer(offer) => blob_frame::write_offer(out.array(4).uint(kind), offer),
         Frame::Offered(offered) => blob_frame::write_offered(out.array(3).uint(kind), offered),
         Frame::Prove(prove) => blob_frame::write_prove(out.array(3).uint(kind), prove),
@@ -99,6 +94,16 @@ pub fn encode(frame: &Frame) -> Vec<u8> {
         Frame::Get(get) => blob_frame::write_get(out.array(5).uint(kind), get),
         Frame::Part(part) => blob_frame::write_part(out.array(5).uint(kind), part),
         Frame::Withheld(withheld) => blob_frame::write_withheld(out.array(3).uint(kind), withheld),
+        Frame::Here(here) => position_frame::write_here(out.array(4).uint(kind), here),
+        Frame::Gone(gone) => {
+            out.array(2).uint(kind).uint(gone.number);
+        }
+        Frame::Watch(watch) => {
+            out.array(2).uint(kind).bool(watch.is_wanted);
+        }
+        Frame::Positions(positions) | Frame::Moved(positions) => {
+            position_frame::write_positions(out.array(3).uint(kind), positions);
+        }
     }
     out.into_bytes()
 }
@@ -143,6 +148,23 @@ pub fn decode(bytes: &[u8]) -> Result<Frame, DecodeError> {
             FrameKind::Get => (4, Frame::Get(blob_frame::read_get(from)?)),
             FrameKind::Part => (4, Frame::Part(blob_frame::read_part(from)?)),
             FrameKind::Withheld => (2, Frame::Withheld(blob_frame::read_withheld(from)?)),
+            FrameKind::Here => (3, Frame::Here(position_frame::read_here(from)?)),
+            FrameKind::Gone => {
+                let number = from.uint()?;
+                (1, Frame::Gone(Gone { number }))
+            }
+            FrameKind::Watch => {
+                let is_wanted = from.bool()?;
+                (1, Frame::Watch(Watch { is_wanted }))
+            }
+            FrameKind::Positions => {
+                let positions = position_frame::read_positions(from, SIGHTINGS_MAX)?;
+                (2, Frame::Positions(positions))
+            }
+            FrameKind::Moved => {
+                let positions = position_frame::read_positions(from, SIGHTINGS_MOVED_MAX)?;
+                (2, Frame::Moved(positions))
+            }
         })
     })?;
     from.end()?;
@@ -171,7 +193,12 @@ const fn bytes_max(kind: FrameKind) -> usize {
         | FrameKind::Kept
         | FrameKind::Get
         | FrameKind::Part
-        | FrameKind::Withheld => FRAME_BYTES_MAX,
+        | FrameKind::Withheld
+        | FrameKind::Here
+        | FrameKind::Gone
+        | FrameKind::Watch
+        | FrameKind::Positions
+        | FrameKind::Moved => FRAME_BYTES_MAX,
     }
 }
 
@@ -206,6 +233,11 @@ const fn number_of(kind: FrameKind) -> u64 {
         FrameKind::Get => 19,
         FrameKind::Part => 20,
         FrameKind::Withheld => 21,
+        FrameKind::Here => 22,
+        FrameKind::Gone => 23,
+        FrameKind::Watch => 24,
+        FrameKind::Positions => 25,
+        FrameKind::Moved => 26,
     }
 }
 
@@ -233,8 +265,18 @@ const fn kind_of(number: u64) -> Option<FrameKind> {
         19 => FrameKind::Get,
         20 => FrameKind::Part,
         21 => FrameKind::Withheld,
+        22 => FrameKind::Here,
+        23 => FrameKind::Gone,
+        24 => FrameKind::Watch,
+        25 => FrameKind::Positions,
+        26 => FrameKind::Moved,
         _ => return None,
     })
+}
+
+/// Writes how far something of a scope was done.
+fn write_done(out: &mut Writer, scope: &Scope, up_to: u64) {
+    out.text(scope.as_str()).uint(up_to);
 }
 
 fn write_hello(out: &mut Writer, hello: &Hello) {

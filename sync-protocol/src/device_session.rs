@@ -25,11 +25,12 @@ use crate::limits::{
     PUSH_WINDOW_BYTES, PUSHES_OUT_MAX, PUSHES_RESERVE, RECONCILE_BYTES_MAX,
 };
 use crate::{
-    Ack, Applied, Close, CloseReason, Compare, CompareDocument, Compared, Feed, Frame, FrameKind,
-    Get, Grant, Hello, Kept, Noted, Notice, Offer, OfferAnswer, Offered, PackForm, Part,
-    Possession, Prove, Push, PushDocument, Reason, Reconcile, RelayMisbehaved, RemovalHash,
-    Removed, Seal, SessionError, Snapshot, Taken, VERSION_OF_BLOBS, VERSION_OF_LEAVING,
-    VERSION_OF_SNAPSHOTS, Verdict, Welcome, Withheld,
+    Ack, Applied, Close, CloseReason, Compare, CompareDocument, Compared, Feed, Fix, Frame,
+    FrameKind, Get, Gone, Grant, Hello, Here, Kept, Noted, Notice, Offer, OfferAnswer, Offered,
+    PackForm, Part, Positions, Possession, Prove, Push, PushDocument, Reason, Reconcile,
+    RelayMisbehaved, RemovalHash, Removed, Seal, SessionError, Snapshot, Taken, VERSION_OF_BLOBS,
+    VERSION_OF_LEAVING, VERSION_OF_POSITIONS, VERSION_OF_SNAPSHOTS, Verdict, Watch, Welcome,
+    Withheld,
 };
 
 /// What a device's session takes in.
@@ -138,6 +139,8 @@ pub enum DeviceOutput {
         /// Why.
         reason: Reason,
     },
+    /// Where devices are.
+    Positions(Positions),
     /// The session is over. Always the last output.
     Closed(CloseReason),
 }
@@ -178,6 +181,8 @@ pub struct DeviceSession {
     /// The statement of removal without an acknowledgement.
     removal: Option<RemovalHash>,
     blobs: DeviceBlobs,
+    /// The number of the last word about where the device is.
+    placed: u64,
     outputs: VecDeque<DeviceOutput>,
 }
 
@@ -192,6 +197,7 @@ impl DeviceSession {
             scopes: BTreeMap::new(),
             removal: None,
             blobs: DeviceBlobs::default(),
+            placed: 0,
             outputs: VecDeque::new(),
         }
     }
@@ -541,6 +547,60 @@ impl DeviceSession {
         Ok(())
     }
 
+    /// Returns whether the session's version speaks of positions; `false` before the relay's greeting.
+    pub const fn speaks_of_positions(&self) -> bool {
+        matches!(self.state, State::Live { version } if version >= VERSION_OF_POSITIONS)
+    }
+
+    /// Tells where the device is, in a datagram: it may be lost. `age_ms` is how long ago the fix was made.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::NotOpen`] if [`Self::speaks_of_positions`] is false.
+    pub fn here(&mut self, age_ms: u64, fix: Fix) -> Result<(), SessionError> {
+        let number = self.place()?;
+        let here = Here {
+            number,
+            age_ms,
+            fix,
+        };
+        self.send(Lane::Control, Frame::Here(here));
+        Ok(())
+    }
+
+    /// Tells nobody any more where the device is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::here`].
+    pub fn gone(&mut self) -> Result<(), SessionError> {
+        let number = self.place()?;
+        self.send(Lane::Control, Frame::Gone(Gone { number }));
+        Ok(())
+    }
+
+    /// Asks to be told where others are, or to be told no more. [`DeviceOutput::Positions`] tells.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::here`].
+    pub fn watch(&mut self, is_wanted: bool) -> Result<(), SessionError> {
+        if !self.speaks_of_positions() {
+            return Err(SessionError::NotOpen);
+        }
+        self.send(Lane::Control, Frame::Watch(Watch { is_wanted }));
+        Ok(())
+    }
+
+    /// Numbers the next word about where the device is.
+    fn place(&mut self) -> Result<u64, SessionError> {
+        if !self.speaks_of_positions() {
+            return Err(SessionError::NotOpen);
+        }
+        self.placed += 1;
+        Ok(self.placed)
+    }
+
     /// Ends the session, in words.
     pub fn close(&mut self, close: Close) {
         if !matches!(self.state, State::Ended) {
@@ -604,7 +664,10 @@ impl DeviceSession {
                 | Frame::Taken(_)
                 | Frame::Offer(_)
                 | Frame::Prove(_)
-                | Frame::Get(_),
+                | Frame::Get(_)
+                | Frame::Here(_)
+                | Frame::Gone(_)
+                | Frame::Watch(_),
             ) => Err(RelayMisbehaved::NotForDevice(kind).into()),
             (_, Frame::Close(close)) => {
                 self.end(CloseReason::Peer(close));
@@ -624,7 +687,8 @@ impl DeviceSession {
                 | Frame::Offered(_)
                 | Frame::Kept(_)
                 | Frame::Part(_)
-                | Frame::Withheld(_),
+                | Frame::Withheld(_)
+                | Frame::Positions(_),
             ) => {
                 // PROTOCOL 3.3: the relay's greeting comes first on the control stream.
                 Err(RelayMisbehaved::NotWelcomed(kind).into())
@@ -648,6 +712,17 @@ impl DeviceSession {
             (State::Live { .. }, Frame::Kept(kept)) => self.handle_kept(kept),
             (State::Live { .. }, Frame::Part(part)) => self.handle_part(part),
             (State::Live { .. }, Frame::Withheld(withheld)) => self.handle_withheld(withheld),
+            // PROTOCOL 4.25: a datagram may overtake the greeting, and is nothing then.
+            (State::Greeting { .. }, Frame::Moved(_)) => Ok(()),
+            (State::Live { .. }, Frame::Positions(_) | Frame::Moved(_))
+                if !self.speaks_of_positions() =>
+            {
+                Err(RelayMisbehaved::LaterVersion(kind).into())
+            }
+            (State::Live { .. }, Frame::Positions(positions) | Frame::Moved(positions)) => {
+                self.outputs.push_back(DeviceOutput::Positions(positions));
+                Ok(())
+            }
         }
     }
 

@@ -7,7 +7,10 @@ use gridbeat_base::{
     ChangeHash, DeviceId, Digest, DocumentId, Hlc, Incarnation, Install, Scope, Verbs, WallTime,
 };
 
-use crate::{Get, Kept, Noted, Notice, Offer, Offered, Part, Prove, Removed, Seal, Withheld};
+use crate::{
+    Get, Gone, Here, Kept, Noted, Notice, Offer, Offered, Part, Positions, Prove, Removed, Seal,
+    Watch, Withheld,
+};
 
 /// One message between a device and a relay.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -56,6 +59,16 @@ pub enum Frame {
     Part(Part),
     /// The relay does not give a blob. Since version 4.
     Withheld(Withheld),
+    /// The device tells where it is. Since version 5.
+    Here(Here),
+    /// The device tells nobody any more. Since version 5.
+    Gone(Gone),
+    /// The device wants to be told where others are, or no more. Since version 5.
+    Watch(Watch),
+    /// Where devices are, for one that has just begun to watch; who tells no more. Since version 5.
+    Positions(Positions),
+    /// Where devices are that have moved. Since version 5.
+    Moved(Positions),
 }
 
 /// The device's greeting.
@@ -494,6 +507,16 @@ pub enum FrameKind {
     Part,
     /// [`Frame::Withheld`]
     Withheld,
+    /// [`Frame::Here`]
+    Here,
+    /// [`Frame::Gone`]
+    Gone,
+    /// [`Frame::Watch`]
+    Watch,
+    /// [`Frame::Positions`]
+    Positions,
+    /// [`Frame::Moved`]
+    Moved,
 }
 
 impl FrameKind {
@@ -501,6 +524,12 @@ impl FrameKind {
     pub const fn has_own_stream(self) -> bool {
         // PROTOCOL 6.3: a push, a feed frame, a snapshot frame and a part have a stream each.
         matches!(self, Self::Push | Self::Feed | Self::Snapshot | Self::Part)
+    }
+
+    /// Returns whether a frame of this kind travels in a datagram, which may be lost, overtaken and doubled.
+    pub const fn is_datagram(self) -> bool {
+        // PROTOCOL 6.6: what the next one makes worthless.
+        matches!(self, Self::Here | Self::Moved)
     }
 }
 
@@ -530,6 +559,11 @@ impl Frame {
             Self::Get(_) => FrameKind::Get,
             Self::Part(_) => FrameKind::Part,
             Self::Withheld(_) => FrameKind::Withheld,
+            Self::Here(_) => FrameKind::Here,
+            Self::Gone(_) => FrameKind::Gone,
+            Self::Watch(_) => FrameKind::Watch,
+            Self::Positions(_) => FrameKind::Positions,
+            Self::Moved(_) => FrameKind::Moved,
         }
     }
 }

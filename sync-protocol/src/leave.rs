@@ -205,6 +205,10 @@ pub(crate) fn read_notice(from: &mut Reader<'_>) -> Result<Notice, DecodeError> 
     })
 }
 
+pub(crate) fn write_noted(out: &mut Writer, noted: &Noted) {
+    out.bytes(noted.removal.bytes());
+}
+
 pub(crate) fn write_removed(out: &mut Writer, removed: &Removed) {
     out.bytes(&removed.statement);
     match &removed.signature {

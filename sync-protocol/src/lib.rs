@@ -4,6 +4,7 @@
 //! - `batch`, `key`: what a device signs of each push, and by which keys
 //! - `leave`: the notice of leaving, and the signed statement of what was removed
 //! - `blob`, `chunk_set`, `blob_frame`: photos and other blobs in verified chunks, and the frames that carry them
+//! - `position_frame`: where devices are, in datagrams
 //! - `codec`, `body`, `pack`, `wire`: the bytes of frames, made and read there alone
 //! - `chunks`: raw changes taken apart for a pack, and put together again
 //! - `reader`: frames on a stream that carries many
@@ -41,6 +42,7 @@ mod leave;
 pub mod limits;
 mod misbehaved;
 mod pack;
+mod position_frame;
 mod reader;
 mod reconcile;
 mod relay_blobs;
@@ -82,10 +84,11 @@ pub use invitation::{Invitation, InvitationError, Pin};
 pub use key::{PublicKey, SIGNATURE_BYTES, SUITE, Signature, Signer};
 pub use leave::{Noted, Notice, RemovalHash, RemovalProof, RemovalStatement, Removed};
 pub use misbehaved::{DeviceMisbehaved, RelayMisbehaved};
+pub use position_frame::{Fix, Gone, Here, Positions, Seen, Sighting, Watch};
 pub use reader::{FrameReader, write_prefixed};
 pub use reconcile::{Item, ReconcileError, Reconciler, Step, respond};
 pub use relay_session::{RelayInput, RelayOutput, RelaySession};
 pub use version::{
     ALPN, VERSION_NEWEST, VERSION_OF_APART, VERSION_OF_BLOBS, VERSION_OF_LEAVING,
-    VERSION_OF_SNAPSHOTS, VERSION_OLDEST,
+    VERSION_OF_POSITIONS, VERSION_OF_SNAPSHOTS, VERSION_OLDEST,
 };

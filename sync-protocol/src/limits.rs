@@ -141,6 +141,24 @@ pub const PARTS_OUT_MAX: usize = 16;
 /// Most chunks that a device may have asked for and not got: 128 KiB, as much again because a relay sends them at once.
 pub const PARTS_ASKED_MAX: u32 = 8;
 
+/// Most sightings in a frame that answers who asked to watch: some 25 KB. A district has more officers, and they
+/// take several.
+pub const SIGHTINGS_MAX: usize = 256;
+
+/// Most sightings in a datagram: each has at most 89 bytes, and what fits any path is 1,150 or so.
+pub const SIGHTINGS_MOVED_MAX: usize = 12;
+
+/// How long it takes until a position that was not followed by another is stale: a minute is what a phone that stands
+/// still lets pass between two, and some of them are lost.
+pub const POSITION_STALE: Duration = Duration::from_secs(600);
+
+/// How long the last position of a device is kept for those who dispatch: a long shift, so that somebody who does not
+/// come back is looked for where he was.
+pub const POSITION_KEPT: Duration = Duration::from_secs(12 * 3_600);
+
+/// How long it is kept for others of the scope, who want to know who is near.
+pub const POSITION_KEPT_COARSE: Duration = Duration::from_secs(1_800);
+
 /// Largest request to enrol or to renew, in bytes, from somebody nobody knows: what the fields take (204),
 /// and as much again for those of later versions.
 pub const ENROL_REQUEST_BYTES_MAX: usize = 512;

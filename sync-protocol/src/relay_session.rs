@@ -19,19 +19,21 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use gridbeat_base::{BlobHash, DeviceId, Incarnation, Install, Lane, Monotonic, Scope, WallTime};
 
-use crate::device_session::check_size;
+use crate::device_session::{check_size, wrong_size};
 use crate::limits::{
-    FEED_ENTRIES_MAX, FEED_WEIGHT_MAX, FEED_WINDOW_BYTES, GREETING_TIMEOUT, SNAPSHOT_DOCUMENTS_MAX,
+    FEED_ENTRIES_MAX, FEED_WEIGHT_MAX, FEED_WINDOW_BYTES, GREETING_TIMEOUT, SIGHTINGS_MAX,
+    SIGHTINGS_MOVED_MAX, SNAPSHOT_DOCUMENTS_MAX,
 };
 use crate::relay_blobs::RelayBlobs;
 use crate::relay_pushes::RelayPushes;
 use crate::relay_scope::RelayScope;
 use crate::{
     Ack, Applied, BatchProof, BatchStatement, BlobNonce, Close, CloseReason, Compare, Compared,
-    DeviceMisbehaved, Feed, Frame, FrameKind, Get, Grant, Hello, Kept, Noted, Notice, Offer,
-    OfferAnswer, Offered, PackForm, Part, Possession, Prove, PublicKey, Push, PushDocument, Reason,
-    Reconcile, RemovalHash, RemovalProof, Removed, ScopeGreeting, SessionError, Snapshot, Taken,
-    VERSION_OF_BLOBS, VERSION_OF_LEAVING, VERSION_OF_SNAPSHOTS, Versions, Welcome, Withheld,
+    DeviceMisbehaved, Feed, Frame, FrameKind, Get, Gone, Grant, Hello, Here, Kept, Noted, Notice,
+    Offer, OfferAnswer, Offered, PackForm, Part, Positions, Possession, Prove, PublicKey, Push,
+    PushDocument, Reason, Reconcile, RemovalHash, RemovalProof, Removed, ScopeGreeting,
+    SessionError, Snapshot, Taken, VERSION_OF_BLOBS, VERSION_OF_LEAVING, VERSION_OF_POSITIONS,
+    VERSION_OF_SNAPSHOTS, Versions, Watch, Welcome, Withheld,
 };
 
 /// What a relay's session takes in.
@@ -114,6 +116,12 @@ pub enum RelayOutput {
     },
     /// Chunks of a blob are asked for. Answer by [`RelaySession::give`] or [`RelaySession::withhold`].
     Get(Get),
+    /// The device tells where it is. What comes with a lower number than the last word of it is old.
+    Here(Here),
+    /// The device tells nobody any more where it is; likewise.
+    Gone(Gone),
+    /// The device wants to be told where others are, or no more. If so, answer by [`RelaySession::positions`].
+    Watch(Watch),
     /// The session is over. Always the last output.
     Closed(CloseReason),
 }
@@ -593,6 +601,45 @@ impl RelaySession {
         Ok(())
     }
 
+    /// Returns whether the session's version speaks of positions; `false` before our greeting.
+    pub const fn speaks_of_positions(&self) -> bool {
+        matches!(self.state, State::Live { version, .. } if version >= VERSION_OF_POSITIONS)
+    }
+
+    /// Tells where devices are, surely: to one that has just begun to watch, or of those that tell no more.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::NotOpen`] if the session has ended meanwhile, [`SessionError::WrongSize`] if they are beyond
+    /// [`SIGHTINGS_MAX`].
+    pub fn positions(&mut self, positions: Positions) -> Result<(), SessionError> {
+        self.check_sightings(&positions, SIGHTINGS_MAX)?;
+        self.send(Lane::Control, Frame::Positions(positions));
+        Ok(())
+    }
+
+    /// Tells where devices are that have moved, in a datagram: it may be lost.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::positions`]; here the limit is [`SIGHTINGS_MOVED_MAX`].
+    pub fn moved(&mut self, positions: Positions) -> Result<(), SessionError> {
+        self.check_sightings(&positions, SIGHTINGS_MOVED_MAX)?;
+        self.send(Lane::Control, Frame::Moved(positions));
+        Ok(())
+    }
+
+    const fn check_sightings(&self, positions: &Positions, max: usize) -> Result<(), SessionError> {
+        if !self.speaks_of_positions() {
+            return Err(SessionError::NotOpen);
+        }
+        let count = positions.sightings.len();
+        if count > max {
+            return Err(wrong_size(count, max));
+        }
+        Ok(())
+    }
+
     /// Ends the session, in words.
     pub fn close(&mut self, close: Close) {
         if !matches!(self.state, State::Ended) {
@@ -653,7 +700,9 @@ impl RelaySession {
                 | Frame::Snapshot(_)
                 | Frame::Offered(_)
                 | Frame::Kept(_)
-                | Frame::Withheld(_),
+                | Frame::Withheld(_)
+                | Frame::Positions(_)
+                | Frame::Moved(_),
             ) => Err(DeviceMisbehaved::NotForRelay(kind).into()),
             (_, Frame::Push(push)) => {
                 // PROTOCOL 3.3: a push may overtake the greeting, on another stream; it waits.
@@ -665,7 +714,7 @@ impl RelaySession {
                 Err(DeviceMisbehaved::GreetedTwice.into())
             }
             (
-                State::Greeting { .. },
+                State::Greeting { .. } | State::Greeted { .. },
                 Frame::Applied(_)
                 | Frame::Reconcile(_)
                 | Frame::Compare(_)
@@ -675,23 +724,10 @@ impl RelaySession {
                 | Frame::Prove(_)
                 | Frame::Get(_)
                 | Frame::Part(_)
-                | Frame::Close(_),
-            ) => {
-                // PROTOCOL 3.1: the device's greeting comes first on the control stream.
-                Err(DeviceMisbehaved::NotGreeted(kind).into())
-            }
-            (
-                State::Greeted { .. },
-                Frame::Applied(_)
-                | Frame::Reconcile(_)
-                | Frame::Compare(_)
-                | Frame::Removed(_)
-                | Frame::Taken(_)
-                | Frame::Offer(_)
-                | Frame::Prove(_)
-                | Frame::Get(_)
-                | Frame::Part(_),
-            ) => Err(DeviceMisbehaved::TooEarly(kind).into()),
+                | Frame::Gone(_)
+                | Frame::Watch(_),
+            ) => Err(self.ungreeted(kind).into()),
+            (State::Greeting { .. }, Frame::Close(_)) => Err(self.ungreeted(kind).into()),
             (State::Greeted { .. } | State::Live { .. }, Frame::Close(close)) => {
                 self.end(CloseReason::Peer(close));
                 Ok(())
@@ -709,7 +745,32 @@ impl RelaySession {
             (State::Live { .. }, Frame::Prove(prove)) => self.handle_prove(prove),
             (State::Live { .. }, Frame::Get(get)) => self.handle_get(get),
             (State::Live { .. }, Frame::Part(part)) => self.handle_part(part),
+            // PROTOCOL 4.23: a datagram may overtake the greeting, and is nothing then.
+            (State::Greeting { .. } | State::Greeted { .. }, Frame::Here(_)) => Ok(()),
+            (State::Live { .. }, Frame::Here(here)) => self.hand_on(RelayOutput::Here(here), kind),
+            (State::Live { .. }, Frame::Gone(gone)) => self.hand_on(RelayOutput::Gone(gone), kind),
+            (State::Live { .. }, Frame::Watch(it)) => self.hand_on(RelayOutput::Watch(it), kind),
         }
+    }
+
+    /// Returns the rule that a frame breaks which did not wait for the greetings.
+    const fn ungreeted(&self, kind: FrameKind) -> DeviceMisbehaved {
+        match self.state {
+            // PROTOCOL 3.1: the device's greeting comes first on the control stream.
+            State::Greeting { .. } => DeviceMisbehaved::NotGreeted(kind),
+            State::Greeted { .. } | State::Live { .. } | State::Ended => {
+                DeviceMisbehaved::TooEarly(kind)
+            }
+        }
+    }
+
+    /// Hands a word about positions on.
+    fn hand_on(&mut self, output: RelayOutput, kind: FrameKind) -> Result<(), SessionError> {
+        if !self.speaks_of_positions() {
+            return Err(DeviceMisbehaved::LaterVersion(kind).into());
+        }
+        self.outputs.push_back(output);
+        Ok(())
     }
 
     fn handle_offer(&mut self, offer: Offer) -> Result<(), SessionError> {

@@ -3,7 +3,7 @@
 use crate::{PackForm, Versions};
 
 /// The newest version this program speaks.
-pub const VERSION_NEWEST: u16 = 4;
+pub const VERSION_NEWEST: u16 = 5;
 
 /// The oldest version this program speaks.
 pub const VERSION_OLDEST: u16 = 1;
@@ -16,8 +16,12 @@ pub const VERSION_OF_APART: u16 = 3;
 
 /// The version from which on a scope may come as a snapshot first.
 pub const VERSION_OF_SNAPSHOTS: u16 = 3;
+
 /// The version from which on blobs travel: offers, parts and what is asked for.
 pub const VERSION_OF_BLOBS: u16 = 4;
+
+/// The version from which on devices tell where they are.
+pub const VERSION_OF_POSITIONS: u16 = 5;
 
 /// The name of the protocol in TLS's application-layer negotiation (ALPN).
 pub const ALPN: &[u8] = b"gridbeat/1";

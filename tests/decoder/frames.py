@@ -7,7 +7,7 @@ import zstandard
 from . import chunks
 from .cbor import Reader, Unreadable
 from .shapes import Optional, array, blob, boolean, choice, fixed, integer, nullable, record
-from .shapes import side_by_side, text, uint, wrapped
+from .shapes import side_by_side, text, uint, within, wrapped
 
 # 7.1
 FRAME_BYTES_MAX = 262144
@@ -29,6 +29,8 @@ COMPARE_CHANGES_MAX = 6000
 REMOVAL_BYTES_MAX = 512
 BLOB_BYTES_MAX = 33554432
 SLICE_BYTES_MAX = 17088
+SIGHTINGS_MAX = 256
+SIGHTINGS_MOVED_MAX = 12
 
 CHUNKS_MAX, RUNS_MAX = 2048, 2049  # 4.18
 
@@ -308,6 +310,18 @@ seal = record(
     signature=signature,
 )
 asked = record(document=identity, changes=hashes)
+fix = record(
+    device_time=time,
+    receiver_time=nullable(time),
+    latitude=within(900000000),
+    longitude=within(1800000000),
+    accuracy=uint(2**32 - 1),
+    speed=nullable(uint(2**32 - 1)),
+    heading=nullable(uint(359)),
+    battery=nullable(uint(100)),
+    waiting=nullable(uint()),
+)
+sighting = record(device=identity, taken=time, seen=nullable(record(exact=boolean, fix=fix)))
 
 # 2.4, in the order of the numbers there
 FRAMES = {
@@ -349,6 +363,11 @@ FRAMES = {
     19: ("get", {"document": identity, "blob": hash_of_32, "first": chunk_of, "count": uint(2**32 - 1)}),
     20: ("part", {"blob": hash_of_32, "size": uint(), "chunk": chunk_of, "slice": blob(SLICE_BYTES_MAX)}),
     21: ("withheld", {"blob": hash_of_32, "reason": reason}),
+    22: ("here", {"number": uint(), "age": uint(), "fix": fix}),
+    23: ("gone", {"number": uint()}),
+    24: ("watch", {"wanted": boolean}),
+    25: ("positions", {"now": time, "sightings": array(sighting, SIGHTINGS_MAX)}),
+    26: ("moved", {"now": time, "sightings": array(sighting, SIGHTINGS_MOVED_MAX)}),
 }
 frame_shape = choice("frame", FRAMES)
 

@@ -23,6 +23,18 @@ def integer(reader):
     return number
 
 
+def within(most):
+    """An `int` that is no further than that from 0."""
+
+    def read(reader):
+        number = integer(reader)
+        if abs(number) > most:
+            raise Unreadable(f"{number} is beyond {most}")
+        return number
+
+    return read
+
+
 def wrapped(number):
     """Modulo 2^64, as an `int`."""
     return (number - INT_MIN) % 2**64 + INT_MIN

@@ -7,6 +7,7 @@
 mod enrolment;
 mod limits;
 mod outages;
+mod positions;
 mod privacy;
 mod recovery;
 mod sessions;

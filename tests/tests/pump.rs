@@ -287,7 +287,8 @@ impl World {
                     | device::Output::Changed { .. }
                     | device::Output::State(_)
                     | device::Output::Blobs { .. }
-                    | device::Output::Leave(_),
+                    | device::Output::Leave(_)
+                    | device::Output::Positions,
                     _,
                 ) => {}
             }
@@ -346,6 +347,7 @@ impl World {
                 relay::Output::Committed { .. }
                 | relay::Output::Placed { .. }
                 | relay::Output::CloneSuspected { .. }
+                | relay::Output::Sighted(_)
                 | relay::Output::StoreFailed { .. } => {}
             }
         }

@@ -18,6 +18,7 @@ use rusqlite::Connection;
 
 use crate::book::Book;
 use crate::link::Link;
+use crate::positions::Board;
 use crate::store::blobs::PutFault;
 use crate::store::documents::{self, Loaded, Touched};
 use crate::store::log::Intent;
@@ -49,6 +50,7 @@ pub struct Device {
     pub(crate) leave_due: Option<Monotonic>,
     /// Whether a scope that has just come is being filled from those that are held: they stay until then.
     pub(crate) is_adopting: bool,
+    pub(crate) board: Board,
     opening: Opening,
 }
 
@@ -126,6 +128,7 @@ impl Device {
             counters: Counters::default(),
             leave_due: is_leaving.then_some(now.monotonic),
             is_adopting: false,
+            board: Board::default(),
             opening,
         })
     }
@@ -328,7 +331,9 @@ impl Device {
     pub fn next_deadline(&self) -> Option<Monotonic> {
         let leave = self.leave_due.filter(|_| !self.is_adopting);
         let link = self.link.as_ref().and_then(Link::next_deadline);
-        leave.into_iter().chain(link).min()
+        let board = self.link.as_ref().filter(|link| link.takes_positions());
+        let board = board.and_then(|_| self.board.next_deadline());
+        leave.into_iter().chain(link).chain(board).min()
     }
 
     /// Limits the size of the file, or takes the limit off; as [`Config::file_size_max_bytes`].

@@ -3,6 +3,7 @@
 //! - `device`: open, save, close
 //! - `draft`: what is begun and not saved as a record yet
 //! - `refused`: what the relay did not accept, in a person's hands
+//! - `positions`: where this device is and where others are, which is in no file
 //! - `query`, `read`, `near`, `text`: what screens ask; places; words in Chinese and others
 //! - `link`: the device's side of a session with a relay
 //! - `state`: what the device says about itself
@@ -23,6 +24,7 @@ mod error;
 mod key;
 mod link;
 mod near;
+mod positions;
 mod query;
 mod read;
 mod refused;
@@ -36,6 +38,7 @@ pub use draft::{DRAFT_BYTES_MAX, DRAFT_NAME_BYTES_MAX, DRAFTS_MAX, Draft, DraftE
 pub use error::{LinkError, OpenError, ReadError, SaveError, StorageError, WipeError};
 pub use key::{DATABASE_KEY_BYTES, DatabaseKey};
 pub use link::{Leave, Output};
+pub use positions::{SeenDevice, Whereabouts};
 pub use query::{
     Delivery, HistoryEntry, Near, Order, QUERY_LIMIT, Query, Record, RefusedIntent, Settled,
 };

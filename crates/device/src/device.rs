@@ -16,8 +16,8 @@ use gridbeat_base::{BlobHash, ChangeHash, DeviceId, DocumentId, Scope};
 use gridbeat_device_core as core;
 use gridbeat_device_core::{
     Attachment, BlobsWaiting, Counters, Draft, DraftError, HistoryEntry, KeptState, Leave, Opening,
-    OutboxState, Query, ReadError, Record, RefusedIntent, SaveError, Saved, ScopeState,
-    StorageError, SyncState, WipeError,
+    OutboxState, Query, ReadError, Record, RefusedIntent, SaveError, Saved, ScopeState, SeenDevice,
+    StorageError, SyncState, Whereabouts, WipeError,
 };
 use gridbeat_document::{Kinds, View};
 use gridbeat_link::{Clock, device_tls, random_from_system};
@@ -594,6 +594,72 @@ impl Device {
     /// [`Leave::Acknowledged`] is the end of a device that was revoked: [`Self::wipe`] it then.
     pub fn leaving(&self) -> broadcast::Receiver<Leave> {
         self.inner.shared.leaving.subscribe()
+    }
+
+    /// Tells where this device is, to those that may know: in a datagram now if there is a link, else the newest when
+    /// there is one. Call it with every fix while its officer is on duty, and let him see that it is told.
+    ///
+    /// # Errors
+    ///
+    /// Only that the device was closed.
+    pub async fn share_position(
+        &self,
+        whereabouts: Whereabouts,
+    ) -> Result<(), CallError<ReadError>> {
+        self.call(move |owner| {
+            let now = owner.now();
+            owner.core.share_position(now, whereabouts);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Tells nobody any more where this device is: the relay forgets where it was. To be called when duty ends, and when
+    /// the app starts off duty.
+    ///
+    /// # Errors
+    ///
+    /// Only that the device was closed.
+    pub async fn hide_position(&self) -> Result<(), CallError<ReadError>> {
+        self.call(|owner| {
+            let now = owner.now();
+            owner.core.hide_position(now);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Begins to be told where others are, or ends it and forgets them: it costs bytes, so only while somebody looks.
+    ///
+    /// # Errors
+    ///
+    /// Only that the device was closed.
+    pub async fn watch_positions(&self, is_wanted: bool) -> Result<(), CallError<ReadError>> {
+        self.call(move |owner| {
+            let now = owner.now();
+            owner.core.watch_positions(now, is_wanted);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Returns where others were last, with the age of each: in order of their ids, and nobody while this device does not
+    /// watch.
+    ///
+    /// # Errors
+    ///
+    /// Only that the device was closed.
+    pub async fn positions(&self) -> Result<Vec<SeenDevice>, CallError<ReadError>> {
+        self.call(|owner| {
+            let now = owner.now();
+            Ok(owner.core.positions(now))
+        })
+        .await
+    }
+
+    /// Listens to others moving: it changes whenever [`Self::positions`] may be different.
+    pub fn position_changes(&self) -> watch::Receiver<u64> {
+        self.inner.shared.positions.subscribe()
     }
 
     /// Returns figures of the link.

@@ -58,8 +58,9 @@ pub use gridbeat_device_core::{
     Attachment, BeforeCommit, BlobState, BlobsWaiting, Counters, DATABASE_KEY_BYTES,
     DRAFT_BYTES_MAX, DRAFT_NAME_BYTES_MAX, DRAFTS_MAX, DatabaseKey, Delivery, Draft, DraftError,
     HistoryEntry, KeptState, Leave, Near, Opening, Order, OutboxState, QUERY_LIMIT, Query,
-    ReadError, Record, RefusedIntent, SaveError, Saved, ScopeState, Settled, StorageError,
-    SyncProblem, SyncState, WipeError, can_encrypt, encrypt, is_encrypted, wipe,
+    ReadError, Record, RefusedIntent, SaveError, Saved, ScopeState, SeenDevice, Settled,
+    StorageError, SyncProblem, SyncState, Whereabouts, WipeError, can_encrypt, encrypt,
+    is_encrypted, wipe,
 };
 #[doc(no_inline)]
 pub use gridbeat_link::{BundleError, DeviceBundle, End, TlsError, TrafficCounts};

@@ -310,6 +310,7 @@ impl Owner {
                     // Nobody need listen.
                     let _ = self.shared.blobs_changed.send(documents);
                 }
+                Output::Positions => self.shared.positions.send_modify(|times| *times += 1),
                 Output::Leave(news) => {
                     tracing::info!(?news, "leaving");
                     // Nobody need listen.

@@ -28,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) documents_changed: broadcast::Sender<Vec<DocumentId>>,
     /// Tells of which documents blobs are further on their way.
     pub(crate) blobs_changed: broadcast::Sender<Vec<DocumentId>>,
+    /// Counts the times that others were elsewhere than before.
+    pub(crate) positions: watch::Sender<u64>,
     /// Tells of scopes that are left.
     pub(crate) leaving: broadcast::Sender<Leave>,
     pub(crate) traffic: Arc<Traffic>,
@@ -53,6 +55,7 @@ impl Shared {
             changed: watch::Sender::new(0),
             news: broadcast::Sender::new(NEWS_HELD),
             documents_changed: broadcast::Sender::new(NEWS_HELD),
+            positions: watch::Sender::new(0),
             leaving: broadcast::Sender::new(NEWS_HELD),
             blobs_changed: broadcast::Sender::new(NEWS_HELD),
             traffic: Arc::default(),

@@ -196,7 +196,12 @@ fn first_change(frame: &mut Frame) -> Option<&mut Vec<u8>> {
         | Frame::Kept(_)
         | Frame::Get(_)
         | Frame::Part(_)
-        | Frame::Withheld(_) => None,
+        | Frame::Withheld(_)
+        | Frame::Here(_)
+        | Frame::Gone(_)
+        | Frame::Watch(_)
+        | Frame::Positions(_)
+        | Frame::Moved(_) => None,
     }
 }
 

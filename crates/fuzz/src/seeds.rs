@@ -183,7 +183,12 @@ fn pack_input(frame: &[u8]) -> Option<Vec<u8>> {
         | Frame::Kept(_)
         | Frame::Get(_)
         | Frame::Part(_)
-        | Frame::Withheld(_) => return None,
+        | Frame::Withheld(_)
+        | Frame::Here(_)
+        | Frame::Gone(_)
+        | Frame::Watch(_)
+        | Frame::Positions(_)
+        | Frame::Moved(_) => return None,
     };
     // A target's mode names the frame by the rest of three, or by a bit.
     let (mode, apart) = match form {

@@ -199,7 +199,8 @@ impl World {
                 device::Output::Changed { .. }
                 | device::Output::State(_)
                 | device::Output::Blobs { .. }
-                | device::Output::Leave(_) => {}
+                | device::Output::Leave(_)
+                | device::Output::Positions => {}
             }
         }
         moved
@@ -278,7 +279,8 @@ impl World {
                 }
                 relay::Output::Committed { .. }
                 | relay::Output::Placed { .. }
-                | relay::Output::CloneSuspected { .. } => {}
+                | relay::Output::CloneSuspected { .. }
+                | relay::Output::Sighted(_) => {}
                 relay::Output::StoreFailed { task, fault } => {
                     panic!("a frame made the store fail at {task}: {fault:?}");
                 }

@@ -2,7 +2,8 @@
 //!
 //! The device opens one bidirectional stream, the control stream, where each frame stands behind its
 //! length; kinds with a stream of their own (`FrameKind::has_own_stream`) take a unidirectional one,
-//! whose end is the frame's (`PROTOCOL.md`, 6). Streams are sent by the priority of their lane. What
+//! whose end is the frame's, and those worth nothing once they are old (`FrameKind::is_datagram`) a datagram (`PROTOCOL.md`,
+//! 6). Streams are sent by the priority of their lane. What
 //! comes in is handed on as [`Event`]s, one at a time: while nobody takes them nothing is read, and
 //! QUIC's windows stop the peer. What goes out is bounded by the windows of the session that makes it.
 //!
@@ -13,10 +14,10 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gridbeat_base::Lane;
 use gridbeat_sync_protocol::{
@@ -27,7 +28,9 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::{End, FirstFlight, Outage, Probe, end};
+use crate::allowance::Allowance;
+use crate::transport::DATAGRAM_SEND_BYTES;
+use crate::{End, FirstFlight, Outage, Probe, Traffic, end};
 
 /// Bytes read from the control stream at a time: a few frames of usual size.
 const CONTROL_READ_BYTES: usize = 8 * 1024;
@@ -64,52 +67,6 @@ pub enum Event {
     Unreadable(DecodeError),
     /// The connection is over. What still comes under its tag is of no more use.
     Ended(End),
-}
-
-/// Bytes of frames that a connection, or several, carried: what the application handed over, without
-/// what QUIC and UDP add.
-#[derive(Debug, Default)]
-pub struct Traffic {
-    sent_bytes: AtomicU64,
-    received_bytes: AtomicU64,
-    sent_frames: AtomicU64,
-    received_frames: AtomicU64,
-}
-
-/// The counts of a [`Traffic`] at one moment.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct TrafficCounts {
-    /// Bytes of frames sent, with their lengths on the control stream.
-    pub sent_bytes: u64,
-    /// Bytes of frames received, likewise.
-    pub received_bytes: u64,
-    /// Frames sent.
-    pub sent_frames: u64,
-    /// Frames received.
-    pub received_frames: u64,
-}
-
-impl Traffic {
-    /// Returns the counts so far.
-    pub fn counts(&self) -> TrafficCounts {
-        TrafficCounts {
-            sent_bytes: self.sent_bytes.load(Ordering::Relaxed),
-            received_bytes: self.received_bytes.load(Ordering::Relaxed),
-            sent_frames: self.sent_frames.load(Ordering::Relaxed),
-            received_frames: self.received_frames.load(Ordering::Relaxed),
-        }
-    }
-
-    fn sent(&self, bytes: usize) {
-        self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.sent_frames.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn received(&self, bytes: usize) {
-        self.received_bytes
-            .fetch_add(bytes as u64, Ordering::Relaxed);
-        self.received_frames.fetch_add(1, Ordering::Relaxed);
-    }
 }
 
 /// What is queued to go out.
@@ -396,6 +353,10 @@ impl<I: From<(u64, Event)> + Send + 'static> Carrier<I> {
                     }
                     Ok(())
                 }
+                Out::Frame(_, frame) if frame.kind().is_datagram() => {
+                    self.send_datagram(&frame);
+                    Ok(())
+                }
                 Out::Release(first_flight) => {
                     first_flight.release();
                     Ok(())
@@ -417,6 +378,20 @@ impl<I: From<(u64, Event)> + Send + 'static> Carrier<I> {
         }
         // The handle was dropped: what was written still goes out.
         let _ = control.finish();
+    }
+
+    /// Sends a frame in a datagram, unless some wait already: what is not sent at once is old when it is.
+    fn send_datagram(&self, frame: &Frame) {
+        let free = self.connection.datagram_send_buffer_space();
+        if free < DATAGRAM_SEND_BYTES / 2 {
+            return;
+        }
+        let bytes = encode(frame);
+        let length = bytes.len();
+        // It fails if the connection is over, of which an event tells.
+        if self.connection.send_datagram(bytes.into()).is_ok() {
+            self.traffic.sent(length);
+        }
     }
 
     async fn write(&self, control: &mut SendStream, frame: &Frame) -> Result<(), Over> {
@@ -508,6 +483,7 @@ impl<I: From<(u64, Event)> + Send + 'static> Carrier<I> {
     }
 
     async fn run_datagrams(self) {
+        let mut allowance = Allowance::new();
         while let Ok(datagram) = self.connection.read_datagram().await {
             match (self.role, Probe::read(&datagram)) {
                 (Role::Relay, Some(Probe::Ask)) => {
@@ -515,8 +491,21 @@ impl<I: From<(u64, Event)> + Send + 'static> Carrier<I> {
                 }
                 // That something was heard is all an answer says.
                 (Role::Device, Some(Probe::Answer)) => {}
-                // A datagram may be lost, so one that makes no sense is.
-                (_, Some(_) | None) => {}
+                (_, None) => {
+                    // A datagram may be lost, so one that makes no sense is; and a relay takes so many and no more.
+                    let Some(frame) = read_datagram(&datagram) else {
+                        continue;
+                    };
+                    if self.role == Role::Relay && !allowance.take(Instant::now()) {
+                        continue;
+                    }
+                    self.traffic.received(datagram.len());
+                    if self.hand_on(Event::Frame(frame)).await.is_err() {
+                        return;
+                    }
+                }
+                // Not for this end.
+                (_, Some(_)) => {}
             }
         }
     }
@@ -540,6 +529,12 @@ impl<I: From<(u64, Event)> + Send + 'static> Carrier<I> {
     async fn hand_on(&self, event: Event) -> Result<(), Over> {
         Ok(self.inputs.send((self.tag, event).into()).await?)
     }
+}
+
+/// Reads a frame that travels in datagrams; `None` if it is none.
+fn read_datagram(bytes: &[u8]) -> Option<Frame> {
+    let frame = decode(bytes).ok()?;
+    frame.kind().is_datagram().then_some(frame)
 }
 
 fn send_probe(connection: &Connection, outage: &Outage, probe: Probe) {

@@ -12,7 +12,8 @@
 //! - [`outage`](Outage): what congestion control must know about a link that was gone
 //! - [`probe`](Probe): the datagrams that ask whether the link is back
 //! - [`endpoint`](EndpointKey): a relay's key that survives its restart
-//! - [`frames`](Frames): frames on streams, counted
+//! - [`frames`](Frames): frames on streams and in datagrams
+//! - [`traffic`](Traffic): what was carried, counted; `allowance`: how many datagrams of a device are taken
 //! - [`first_flight`](FirstFlight): a first packet that carries all there is to say
 //! - [`moving_socket`](MovingSocket): a socket that is exchanged under its connections
 //! - [`tunnel`](tunnel_endpoint): QUIC's datagrams over a WebSocket, where no UDP gets through
@@ -24,6 +25,7 @@
 //! Rules: the engine's section 3 and `PROTOCOL.md`. Not here: what is sent (the cores), when to dial
 //! (`device`), whom to serve (`relay`).
 
+mod allowance;
 mod bundle;
 mod by_protocol;
 mod device_key;
@@ -42,6 +44,7 @@ mod relay_socket;
 mod signed_time;
 mod system;
 mod tls;
+mod traffic;
 mod transport;
 mod tunnel;
 mod tunnel_socket;
@@ -54,7 +57,7 @@ pub use endpoint::{ENDPOINT_KEY_BYTES, EndpointKey};
 pub use enrol_tls::EnrolTls;
 pub use exchange::{Asked, ExchangeError, ask};
 pub use first_flight::{DeviceEndpoint, FirstFlight, Under, device_endpoint, tunnel_endpoint};
-pub use frames::{Event, Frames, Role, Traffic, TrafficCounts, Unstarted};
+pub use frames::{Event, Frames, Role, Unstarted};
 pub use identity::{IdentityError, device_of_certificate, device_uri, key_of_certificate};
 pub use moving_socket::MovingSocket;
 pub use outage::{Outage, OutageAware};
@@ -63,4 +66,5 @@ pub use probe::Probe;
 pub use relay_socket::RelaySocket;
 pub use system::{Clock, random_from_system};
 pub use tls::{DeviceTls, Identified, RelayTls, TlsError, device_tls, relay_tls};
+pub use traffic::{Traffic, TrafficCounts};
 pub use transport::{device_transport, relay_transport};

@@ -46,8 +46,8 @@ const DEVICE_UNI_STREAMS: u32 = 64;
 /// Datagrams held for a reader that is behind: the newest positions of a squad.
 const DATAGRAM_RECEIVE_BYTES: usize = 64 * 1024;
 
-/// Datagrams held for a window that is full: a handful, since an old probe is no use.
-const DATAGRAM_SEND_BYTES: usize = 4 * 1024;
+/// Datagrams held for a window that is full: a handful, since an old probe and an old position are no use.
+pub(crate) const DATAGRAM_SEND_BYTES: usize = 4 * 1024;
 
 /// Returns the transport settings of a device's connection.
 pub fn device_transport(outage: Arc<Outage>) -> TransportConfig {

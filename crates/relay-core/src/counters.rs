@@ -57,6 +57,8 @@ pub struct Counters {
     pub blobs_proven: u64,
     /// Chunks of blobs sent to devices.
     pub chunks_given: u64,
+    /// Times that a device told where it is.
+    pub positions: u64,
     /// Reconciliations that devices began.
     pub reconciliations: u64,
     /// Greetings that named another digest than the relay has at the same cursor, in the same life

@@ -172,11 +172,12 @@ impl Relay {
         Some(greeting)
     }
 
-    /// Asks for the rights of every device in session.
+    /// Asks for the rights of every device in session, and of those of which it is held where they were.
     pub(crate) fn read_rights(&mut self) {
         self.rights_due = None;
         self.rights_overtaken = false;
-        let devices: BTreeSet<_> = self.sessions.values().map(|it| it.device).collect();
+        let in_session = self.sessions.values().map(|it| it.device);
+        let devices: BTreeSet<_> = in_session.chain(self.whereabouts.devices()).collect();
         let devices = devices.into_iter().collect();
         let unless = self.rights_version;
         self.run(Waiting::Rights, Task::Rights { devices, unless });
@@ -199,6 +200,7 @@ impl Relay {
         let Some(rights) = rights else {
             return;
         };
+        self.rights_of_places(now, &rights);
         let mut ends = Vec::new();
         for (id, session) in &self.sessions {
             let (Some(told), Some(now)) = (&session.rights, rights.get(&session.device)) else {

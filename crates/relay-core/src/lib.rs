@@ -10,7 +10,8 @@
 //! - `snapshot`: scopes for devices that have nothing of them
 //! - `leave`: notices, statements of removal, and what a revoked device hands over
 //! - `blobs`: photos and other blobs, both ways
-//! - `marks`: where devices stand
+//! - `marks`: where devices stand with their feeds
+//! - `positions`: where devices are on the ground
 //! - `task`, `batch`, `record`: what is asked of storage, and what storage answers
 //! - `config`, `counters`, `reasons`, `session`: what the names say
 //!
@@ -28,6 +29,7 @@ mod greet;
 mod leave;
 mod marks;
 mod output;
+mod positions;
 mod reasons;
 mod record;
 mod relay;

@@ -1,7 +1,7 @@
 //! What the relay wants done.
 
 use gridbeat_base::{DeviceId, DocumentId, Lane, Remedy, Scope};
-use gridbeat_sync_protocol::{CloseReason, Frame};
+use gridbeat_sync_protocol::{CloseReason, Frame, Sighting};
 
 use crate::{SessionId, StoreFault, Task, TaskId};
 
@@ -48,6 +48,8 @@ pub enum Output {
         /// Whether that changed anything.
         result: Result<bool, PlaceError>,
     },
+    /// Where a device is now, or that it tells no more: for consoles that watch.
+    Sighted(Sighting),
     /// Two sessions of one device come from different installations: one is a copy. Both go on.
     CloneSuspected {
         /// The device.

@@ -24,6 +24,7 @@ use crate::cycle::{Cycle, Placing};
 use crate::fan::Fan;
 use crate::leave::Keeping;
 use crate::marks::Marks;
+use crate::positions::Whereabouts;
 use crate::reasons::{DEVICE_SUSPENDED, INTERNAL, RELAY_DRAINING};
 use crate::session::{PendingPush, Session};
 use crate::turns::Turns;
@@ -87,6 +88,7 @@ pub struct Relay {
     /// The chunks of blobs that wait to be made durable, and whether some are being made so.
     pub(crate) chunks: VecDeque<ChunkOf>,
     pub(crate) keeps_chunks: bool,
+    pub(crate) whereabouts: Whereabouts,
     draining: bool,
     tasks: BTreeMap<TaskId, Waiting>,
     next_task: u64,
@@ -121,6 +123,7 @@ impl Relay {
             counters: Counters::default(),
             chunks: VecDeque::new(),
             keeps_chunks: false,
+            whereabouts: Whereabouts::default(),
             draining: false,
             tasks: BTreeMap::new(),
             next_task: 1,
@@ -243,11 +246,13 @@ impl Relay {
         if let Some(marks) = self.marks.due(now.monotonic) {
             self.run(Waiting::Marks, Task::Marks(marks));
         }
+        self.tell_moved(now);
         self.work(now);
     }
 
     /// Returns when to call [`Self::handle_deadline`]: the earliest end of a wait for a greeting, the
-    /// next look at the rights of the devices in session, the next note of where devices stand.
+    /// next look at the rights of the devices in session, the next note of where devices stand, the next word to
+    /// those that watch positions.
     pub fn next_deadline(&self) -> Option<Monotonic> {
         // Only sessions that have not greeted have a deadline, and those are few.
         let sessions = self.sessions.values().filter(|it| it.rights.is_none());
@@ -255,6 +260,7 @@ impl Relay {
         let others = [
             self.rights_due,
             self.marks.next_deadline(),
+            self.whereabouts.next_deadline(),
             // A cycle under way looks for itself when it has ended.
             self.turn_due.filter(|_| matches!(self.cycle, Cycle::Idle)),
         ];
@@ -415,6 +421,9 @@ impl Relay {
                     proof,
                 } => self.blob_proved(now, session, offer, nonce, proof),
                 RelayOutput::Get(get) => self.blob_asked_for(session, get),
+                RelayOutput::Here(here) => self.here(now, session, here),
+                RelayOutput::Gone(gone) => self.gone(now, session, gone),
+                RelayOutput::Watch(watch) => self.watch(now, session, watch),
                 RelayOutput::Closed(reason) => self.closed(session, reason),
             }
         }

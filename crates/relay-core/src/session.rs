@@ -48,6 +48,8 @@ pub(crate) struct Session {
     pub(crate) reconciled: BTreeSet<Scope>,
     /// Comparisons that are not answered completely.
     pub(crate) comparing: BTreeMap<Scope, Comparing>,
+    /// Whether it is told where other devices are.
+    pub(crate) watches: bool,
 }
 
 /// A comparison that is not answered completely.
@@ -101,6 +103,7 @@ impl Session {
             reconciling: BTreeSet::new(),
             reconciled: BTreeSet::new(),
             comparing: BTreeMap::new(),
+            watches: false,
         }
     }
 

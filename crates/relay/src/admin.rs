@@ -294,6 +294,11 @@ fn write_sessions(text: &mut OpenMetrics, counters: &Counters) {
         counters.clones_suspected,
     );
     text.counter(
+        "gridbeat_relay_positions",
+        "times that a device told where it is",
+        counters.positions,
+    );
+    text.counter(
         "gridbeat_relay_reconciliations",
         "reconciliations that devices began",
         counters.reconciliations,

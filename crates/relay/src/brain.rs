@@ -13,7 +13,7 @@ use gridbeat_link::{Clock, Event, Frames, Identified};
 use gridbeat_relay_core::{
     Answer, Counters, Output, PlaceError, Relay, SessionId, StoreFault, TaskId,
 };
-use gridbeat_sync_protocol::{Close, Frame, Reason};
+use gridbeat_sync_protocol::{Close, Frame, Reason, Sighting};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::storage::{Storage, StoreWork};
@@ -46,6 +46,8 @@ pub(crate) enum Input {
     Answer(TaskId, Result<Answer, StoreFault>),
     /// Somebody wants to know what was done.
     Counters(oneshot::Sender<Counters>),
+    /// Somebody wants to know where the devices are.
+    Positions(oneshot::Sender<Vec<Sighting>>),
     /// The table of devices has changed.
     RightsChanged,
     /// A document is to be put into a scope, or taken out.
@@ -85,6 +87,7 @@ pub(crate) struct Brain {
     pub(crate) storage: Storage,
     pub(crate) clock: Clock,
     pub(crate) committed: broadcast::Sender<Vec<DocumentId>>,
+    pub(crate) sighted: broadcast::Sender<Sighting>,
     /// The last fault of storage that was not followed by a success, for `/readyz`.
     pub(crate) fault: watch::Sender<Option<StoreFault>>,
     sessions: BTreeMap<SessionId, Open>,
@@ -96,7 +99,10 @@ impl Brain {
         relay: Relay,
         storage: Storage,
         clock: Clock,
-        committed: broadcast::Sender<Vec<DocumentId>>,
+        (committed, sighted): (
+            broadcast::Sender<Vec<DocumentId>>,
+            broadcast::Sender<Sighting>,
+        ),
         fault: watch::Sender<Option<StoreFault>>,
     ) -> Self {
         Self {
@@ -104,6 +110,7 @@ impl Brain {
             storage,
             clock,
             committed,
+            sighted,
             fault,
             sessions: BTreeMap::new(),
             placing: BTreeMap::new(),
@@ -163,6 +170,10 @@ impl Brain {
             Input::Counters(wanted) => {
                 // Whoever asked may have lost patience.
                 let _ = wanted.send(self.relay.counters());
+            }
+            Input::Positions(wanted) => {
+                // Likewise.
+                let _ = wanted.send(self.relay.positions(now));
             }
             Input::RightsChanged => self.relay.rights_changed(now),
             Input::Place {
@@ -252,6 +263,10 @@ impl Brain {
                 Output::Committed { documents } => {
                     // Nobody need watch.
                     let _ = self.committed.send(documents);
+                }
+                Output::Sighted(sighting) => {
+                    // Nobody need watch.
+                    let _ = self.sighted.send(sighting);
                 }
                 Output::Placed {
                     document,

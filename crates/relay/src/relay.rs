@@ -23,7 +23,7 @@ use gridbeat_relay_core::{Counters, PlaceError, StoreFault};
 use gridbeat_relay_store::{
     Approval, DeviceRow, InvitationRow, LEASE_GRACE, SqliteStore, StoreOptions,
 };
-use gridbeat_sync_protocol::{Fingerprint, Invitation};
+use gridbeat_sync_protocol::{Fingerprint, Invitation, Sighting};
 use quinn::{Endpoint, VarInt};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -43,6 +43,9 @@ use crate::storage::{OnAnswer, Storage};
 
 /// Commits held for a watching console that is behind; the oldest are dropped for it.
 const COMMITS_HELD: usize = 256;
+
+/// Positions held for a watching console that is behind: of a thousand devices, ten seconds.
+const SIGHTINGS_HELD: usize = 1_024;
 
 /// How long a relay that starts waits for another on its files to end: one that was dropped closes them at once, and
 /// a process that was just started holds copies of them for a moment.
@@ -65,6 +68,7 @@ pub struct RelayHandle {
     tunnels: JoinHandle<()>,
     inputs: mpsc::Sender<Input>,
     committed: broadcast::Sender<Vec<DocumentId>>,
+    sighted: broadcast::Sender<Sighting>,
     traffic: Arc<Traffic>,
     is_draining: Arc<AtomicBool>,
     drain: Duration,
@@ -101,11 +105,11 @@ pub async fn start(config: RelayConfig, kinds: Kinds) -> Result<RelayHandle, Sta
         store,
     } = Files::open(&config, &kinds, started)?;
     let (endpoint, devices) = listen(config.listen, &key, &tls)?;
-    let addr = config.admin;
-    let admin_failed = |source| StartError::Admin { addr, source };
+    let admin_failed = admin_failed(config.admin);
     let admin_listener = listen_admin(config.admin).map_err(admin_failed)?;
     let incarnation = store.incarnation();
     let committed = broadcast::Sender::new(COMMITS_HELD);
+    let sighted = broadcast::Sender::new(SIGHTINGS_HELD);
     let fault = watch::Sender::new(None);
     let (inputs, queue) = mpsc::channel(INPUTS_HELD);
     let ended = run_brain(
@@ -113,7 +117,7 @@ pub async fn start(config: RelayConfig, kinds: Kinds) -> Result<RelayHandle, Sta
         store,
         (inputs.clone(), queue),
         (clock, lock),
-        (committed.clone(), fault.clone()),
+        (committed.clone(), sighted.clone(), fault.clone()),
     )?;
     let enrolments = Enrolments::new(Arc::clone(&authority), config.lease());
     let listener = Listener {
@@ -151,6 +155,7 @@ pub async fn start(config: RelayConfig, kinds: Kinds) -> Result<RelayHandle, Sta
         tunnels,
         inputs,
         committed,
+        sighted,
         traffic,
         is_draining,
         drain: config.drain(),
@@ -263,6 +268,22 @@ impl RelayHandle {
     /// Watches commits: the documents each has changed. A watcher that is far behind misses the oldest.
     pub fn committed(&self) -> broadcast::Receiver<Vec<DocumentId>> {
         self.committed.subscribe()
+    }
+
+    /// Returns where the devices that tell it are, exactly, in order of their ids: the last fix of each, not older than
+    /// [`POSITION_KEPT`](gridbeat_sync_protocol::limits::POSITION_KEPT). Whoever shows them shows their age.
+    ///
+    /// # Errors
+    ///
+    /// [`OperatorError::Stopped`].
+    pub async fn positions(&self) -> Result<Vec<Sighting>, OperatorError> {
+        self.ask(Input::Positions).await
+    }
+
+    /// Watches where devices are: each fix as it comes, and each word that one tells no more. A watcher that is far behind
+    /// misses the oldest.
+    pub fn sighted(&self) -> broadcast::Receiver<Sighting> {
+        self.sighted.subscribe()
     }
 
     /// Asks a device in; returns the invitation, which is shown once and kept nowhere, and the row it left.
@@ -409,6 +430,7 @@ impl Drop for RelayHandle {
 
 type Watches = (
     broadcast::Sender<Vec<DocumentId>>,
+    broadcast::Sender<Sighting>,
     watch::Sender<Option<StoreFault>>,
 );
 
@@ -418,7 +440,7 @@ fn run_brain(
     store: SqliteStore,
     (inputs, queue): (mpsc::Sender<Input>, mpsc::Receiver<Input>),
     (clock, lock): (Clock, DataLock),
-    (committed, fault): Watches,
+    (committed, sighted, fault): Watches,
 ) -> Result<oneshot::Receiver<()>, StartError> {
     let reader = store.reader()?;
     let on_answer = || -> OnAnswer {
@@ -439,7 +461,7 @@ fn run_brain(
     thread::Builder::new()
         .name("gridbeat-brain".to_owned())
         .spawn(move || {
-            let brain = Brain::new(relay, storage, clock, committed, fault);
+            let brain = Brain::new(relay, storage, clock, (committed, sighted), fault);
             let storage = runtime.block_on(brain.run(queue));
             storage.end();
             drop(lock);
@@ -447,6 +469,10 @@ fn run_brain(
         })
         .map_err(StartError::Thread)?;
     Ok(ended)
+}
+
+fn admin_failed(addr: SocketAddr) -> impl Fn(io::Error) -> StartError + Copy {
+    move |source| StartError::Admin { addr, source }
 }
 
 fn listen_admin(addr: SocketAddr) -> io::Result<TcpListener> {

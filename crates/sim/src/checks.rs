@@ -22,9 +22,34 @@ impl World {
     /// After a relay was restored: what neither it nor any phone holds is lost to the world, and may
     /// be, if the phone that made it was restored too. All else must come back.
     pub(crate) fn excuse_what_nobody_holds(&mut self) {
-        let mut held: BTreeSet<(DocumentId, ChangeHash)> = BTreeSet::new();
         self.relay.was_restored = true;
         self.photos.doubt();
+        let held = self.held_by_phones();
+        self.acknowledged.retain(|change| held.contains(change));
+    }
+
+    /// After a phone was restored: what a restored relay lacks, and only that phone could have brought back.
+    pub(crate) fn excuse_what_went_with_a_phone(&mut self) {
+        if !self.relay.was_restored {
+            return;
+        }
+        let held = self.held_by_phones();
+        let Some(store) = &self.relay.store else {
+            // It is looked at when it is back.
+            self.relay.excuse_due = true;
+            return;
+        };
+        self.relay.excuse_due = false;
+        self.acknowledged.retain(|(document, change)| {
+            let is_logged = store.contains(*document, change);
+            held.contains(&(*document, *change))
+                || is_logged.expect("a living database can be read")
+        });
+    }
+
+    /// What phones hold: what their officers were told is saved, and what lies on those that live.
+    fn held_by_phones(&self) -> BTreeSet<(DocumentId, ChangeHash)> {
+        let mut held: BTreeSet<(DocumentId, ChangeHash)> = BTreeSet::new();
         for node in &self.nodes {
             held.extend(&node.saved);
             let Some(core) = &node.core else { continue };
@@ -33,7 +58,7 @@ impl World {
                 held.extend(history.into_iter().map(|entry| (document, entry.change)));
             }
         }
-        self.acknowledged.retain(|change| held.contains(change));
+        held
     }
 
     /// Checks everything at the end of the calm.
@@ -51,6 +76,7 @@ impl World {
         self.check_quarantine();
         self.check_clones();
         self.check_photos();
+        self.check_positions();
     }
 
     /// I7: the relay's evidence verifies, and leaves no change without a receipt: none that was acknowledged

@@ -10,6 +10,7 @@ use gridbeat_sync_protocol::{Frame, decode, encode};
 
 use crate::network::Fate;
 use crate::node::signer;
+use crate::positions::is_of_positions;
 use crate::world::{Event, World};
 
 /// How long a phone waits at most before it dials again.
@@ -31,6 +32,7 @@ impl World {
                 if !self.is_storm {
                     self.open_all_photos(node);
                 }
+                self.start_again(node);
                 self.after(Duration::from_millis(1), Event::Dial(node));
             }
             Err(_) if self.nodes[node].fuse.has_blown() => {
@@ -144,7 +146,7 @@ impl World {
                     self.trace
                         .line(format_args!("{:?} device {node} is {state:?}", self.time));
                 }
-                device_core::Output::Blobs { .. } => {}
+                device_core::Output::Blobs { .. } | device_core::Output::Positions => {}
                 device_core::Output::Close { .. } => self.hang_up(node),
             }
         }
@@ -243,13 +245,18 @@ impl World {
         self.remember(node, session, frame, &bytes);
         self.overhear_up(node, frame, &bytes);
         let link = self.nodes[node].link;
+        // What goes about positions draws from a source of its own.
+        let random = match frame.kind() {
+            kind if is_of_positions(kind) => &mut self.told.random,
+            _ => &mut self.random,
+        };
         match self
             .network
-            .send(session, frame, true, &link, self.time, &mut self.random)
+            .send(session, frame, true, &link, self.time, random)
         {
             Some(Fate::Arrives(at)) => self.at(at, Event::Up(session, bytes)),
             Some(Fate::Cuts(at)) => self.at(at, Event::Cut(session)),
-            None => {}
+            Some(Fate::Lost) | None => {}
         }
     }
 

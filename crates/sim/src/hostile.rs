@@ -82,6 +82,11 @@ impl World {
             | Frame::Get(_)
             | Frame::Part(_)
             | Frame::Withheld(_)
+            | Frame::Here(_)
+            | Frame::Gone(_)
+            | Frame::Watch(_)
+            | Frame::Positions(_)
+            | Frame::Moved(_)
             | Frame::Close(_) => {}
         }
     }

@@ -27,6 +27,7 @@ mod network;
 mod node;
 mod options;
 mod photos;
+mod positions;
 mod relay;
 mod steps;
 mod storm;

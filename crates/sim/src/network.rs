@@ -1,7 +1,7 @@
 //! The network between devices and the relay: connections, delays, cuts, partitions.
 //!
 //! It promises what QUIC promises and no more. Control frames of one direction arrive in order;
-//! a push, a feed frame or a part has a stream of its own and may overtake others. What is in flight when
+//! a push, a feed frame or a part has a stream of its own and may overtake others; a datagram may, too, and may be lost. What is in flight when
 //! a connection ends is gone. While a device is cut off, one way or both, what was sent waits for the link, as
 //! retransmissions do, or dies with the connection.
 
@@ -35,6 +35,8 @@ pub(crate) struct Link {
     pub(crate) held_per_mille: u64,
     /// In 1,000 frames, how many take their connection down with them.
     pub(crate) cut_per_mille: u64,
+    /// In 1,000 datagrams, how many are lost.
+    pub(crate) lost_per_mille: u64,
     /// Nothing that the device sends arrives before this moment.
     pub(crate) mute_until: Duration,
     /// Nothing that the relay sends arrives before this moment.
@@ -47,6 +49,7 @@ impl Link {
         delay_spread: Duration::from_millis(20),
         held_per_mille: 0,
         cut_per_mille: 0,
+        lost_per_mille: 0,
         mute_until: Duration::ZERO,
         deaf_until: Duration::ZERO,
     };
@@ -67,6 +70,7 @@ impl Link {
                 true => random.below(25),
                 false => 0,
             },
+            lost_per_mille: 300,
             mute_until: Duration::ZERO,
             deaf_until: Duration::ZERO,
         }
@@ -80,6 +84,8 @@ pub(crate) enum Fate {
     Arrives(Duration),
     /// It is lost, and its connection ends then.
     Cuts(Duration),
+    /// It is lost, as a datagram may be.
+    Lost,
 }
 
 /// All connections, by the relay's session.
@@ -137,7 +143,14 @@ impl Network {
         if random.chance(link.cut_per_mille) {
             return Some(Fate::Cuts(arrives));
         }
-        if frame.kind().has_own_stream() {
+        if frame.kind().is_datagram() {
+            if opens > now || random.chance(link.lost_per_mille) {
+                return Some(Fate::Lost);
+            }
+            if random.chance(link.held_per_mille) {
+                arrives += link.delay_min * 4;
+            }
+        } else if frame.kind().has_own_stream() {
             if random.chance(link.held_per_mille) {
                 arrives += link.delay_min * 4;
             }

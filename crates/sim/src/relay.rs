@@ -11,6 +11,7 @@ use gridbeat_sync_protocol::{Frame, Signer, Verdict, decode, encode};
 use crate::network::{Fate, Link};
 use crate::node::{EPOCH, signer};
 use crate::options::Canary;
+use crate::positions::is_of_positions;
 use crate::world::{Event, World};
 
 /// The key that the simulated relay signs its receipts by, in every life.
@@ -50,6 +51,9 @@ impl World {
                 self.relay.store = Some(store);
                 self.relay.life += 1;
                 self.relay.files.tidy();
+                if self.relay.excuse_due {
+                    self.excuse_what_went_with_a_phone();
+                }
             }
             Err(error) => self.violate(format!("the relay cannot open its database: {error:?}")),
         }
@@ -111,6 +115,7 @@ impl World {
                     self.after(Duration::from_secs(1), Event::Cut(session));
                 }
                 relay_core::Output::Committed { .. }
+                | relay_core::Output::Sighted(_)
                 | relay_core::Output::Placed { .. }
                 | relay_core::Output::CloneSuspected { .. } => {}
                 relay_core::Output::StoreFailed { task, fault } => {
@@ -181,6 +186,7 @@ impl World {
         ));
         self.step_down(session, frame, bytes.len());
         self.photo_down(session, frame);
+        self.seen_down(session, frame);
         if let Frame::Ack(ack) = frame {
             // The relay has spoken: from here on, these may not be lost.
             let pushed = self
@@ -208,13 +214,18 @@ impl World {
             .nodes
             .get(connection.node)
             .map_or(Link::CALM, |node| node.link);
+        // What goes about positions draws from a source of its own.
+        let random = match frame.kind() {
+            kind if is_of_positions(kind) => &mut self.told.random,
+            _ => &mut self.random,
+        };
         match self
             .network
-            .send(session, frame, false, &link, self.time, &mut self.random)
+            .send(session, frame, false, &link, self.time, random)
         {
             Some(Fate::Arrives(at)) => self.at(at, Event::Down(session, bytes)),
             Some(Fate::Cuts(at)) => self.at(at, Event::Cut(session)),
-            None => {}
+            Some(Fate::Lost) | None => {}
         }
     }
 

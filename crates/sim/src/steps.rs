@@ -9,7 +9,8 @@ use gridbeat_base::{BlobHash, DeviceId, Scope};
 use gridbeat_relay_core::SessionId;
 use gridbeat_relay_store::Registry as _;
 use gridbeat_sync_protocol::{
-    Entry, Frame, Snapshot, Taken, VERSION_OF_BLOBS, VERSION_OF_LEAVING, Verdict, Welcome, limits,
+    Entry, Frame, Snapshot, Taken, VERSION_OF_BLOBS, VERSION_OF_LEAVING, VERSION_OF_POSITIONS,
+    Verdict, Welcome, limits,
 };
 
 use crate::world::World;
@@ -107,7 +108,12 @@ impl Steps {
             | Frame::Offered(_)
             | Frame::Kept(_)
             | Frame::Withheld(_)
+            | Frame::Positions(_)
+            | Frame::Moved(_)
             | Frame::Close(_) => None,
+            Frame::Here(_) | Frame::Gone(_) | Frame::Watch(_) => {
+                passed.is_too_new(frame, VERSION_OF_POSITIONS)
+            }
         }
     }
 
@@ -161,6 +167,7 @@ impl Steps {
             Frame::Offered(_) | Frame::Part(_) | Frame::Withheld(_) => {
                 passed.is_too_new(frame, VERSION_OF_BLOBS)
             }
+            Frame::Positions(_) | Frame::Moved(_) => passed.is_too_new(frame, VERSION_OF_POSITIONS),
             Frame::Hello(_)
             | Frame::Push(_)
             | Frame::Applied(_)
@@ -171,6 +178,9 @@ impl Steps {
             | Frame::Offer(_)
             | Frame::Prove(_)
             | Frame::Get(_)
+            | Frame::Here(_)
+            | Frame::Gone(_)
+            | Frame::Watch(_)
             | Frame::Close(_) => None,
         }
     }
@@ -262,6 +272,11 @@ const fn brings(frame: &Frame) -> Option<&Scope> {
         | Frame::Get(_)
         | Frame::Part(_)
         | Frame::Withheld(_)
+        | Frame::Here(_)
+        | Frame::Gone(_)
+        | Frame::Watch(_)
+        | Frame::Positions(_)
+        | Frame::Moved(_)
         | Frame::Close(_) => None,
     }
 }
@@ -291,7 +306,12 @@ impl World {
         let node = &self.nodes[self.network.get(session)?.node];
         let what = match frame {
             Frame::Ack(ack) if ack.verdicts.contains(&Verdict::Accepted) => "a push is accepted",
-            Frame::Feed(_) | Frame::Compared(_) | Frame::Snapshot(_) | Frame::Part(_)
+            Frame::Feed(_)
+            | Frame::Compared(_)
+            | Frame::Snapshot(_)
+            | Frame::Part(_)
+            | Frame::Positions(_)
+            | Frame::Moved(_)
                 if self.time > node.revoked + WITHDRAWN_WITHIN =>
             {
                 "documents are sent"
@@ -317,6 +337,11 @@ impl World {
             | Frame::Get(_)
             | Frame::Part(_)
             | Frame::Withheld(_)
+            | Frame::Here(_)
+            | Frame::Gone(_)
+            | Frame::Watch(_)
+            | Frame::Positions(_)
+            | Frame::Moved(_)
             | Frame::Close(_) => return None,
         };
         let store = self.relay.store.as_ref().filter(|_| node.is_revoked)?;

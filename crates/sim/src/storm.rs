@@ -162,6 +162,7 @@ impl World {
             self.nodes[node].files.restore(&copy);
         } else {
             self.pump_device(node);
+            self.move_on(node);
         }
     }
 
@@ -319,6 +320,7 @@ impl World {
         self.nodes[node].seen.clear();
         let install = Install::from_bytes(self.random.bytes());
         self.nodes[node].install = install;
+        self.excuse_what_went_with_a_phone();
     }
 
     fn back_up_or_restore_relay(&mut self) {
@@ -395,6 +397,7 @@ impl World {
     /// Ends the storm: no fault from here on, every process up, every link good.
     pub(crate) fn calm(&mut self) {
         self.is_storm = false;
+        self.after(self.options.calm / 2, Event::Tell);
         self.trace.line(format_args!("{:?} calm", self.time));
         self.start_relay();
         self.free_disk(None);

@@ -21,6 +21,7 @@ use crate::network::Network;
 use crate::node::{Doom, Fuse, Node};
 use crate::options::Options;
 use crate::photos::Photos;
+use crate::positions::Told;
 use crate::steps::Steps;
 use crate::trace::Trace;
 
@@ -51,6 +52,8 @@ pub(crate) enum Event {
     FreeDisk(Option<usize>),
     /// A fault of the storm.
     Fault,
+    /// Officers tell where they are, for the last time.
+    Tell,
 }
 
 /// The relay, its file and its lives.
@@ -65,6 +68,8 @@ pub(crate) struct RelayNode {
     pub(crate) backup: Option<PathBuf>,
     /// Whether it ever came back with an older copy.
     pub(crate) was_restored: bool,
+    /// Whether a phone was restored while it was down.
+    pub(crate) excuse_due: bool,
     pub(crate) life: u64,
     pub(crate) wakes: Option<Duration>,
 }
@@ -96,6 +101,7 @@ pub(crate) struct World {
     pub(crate) steps: Steps,
     pub(crate) again: Again,
     pub(crate) photos: Photos,
+    pub(crate) told: Told,
     events: BTreeMap<(Duration, u64), Event>,
     next_event: u64,
 }
@@ -157,6 +163,8 @@ pub struct Tally {
     pub blobs_cleared: u64,
     /// Attachments whose photo the relay has at the end.
     pub photos_received: u64,
+    /// Times that an officer told where he is.
+    pub positions: u64,
     /// Documents at the end.
     pub documents: u64,
 }
@@ -179,6 +187,7 @@ impl World {
             random: random.fork(),
             backup: None,
             was_restored: false,
+            excuse_due: false,
             life: 0,
             wakes: None,
         };
@@ -204,6 +213,7 @@ impl World {
             steps: Steps::default(),
             again: Again::default(),
             photos: Photos::default(),
+            told: Told::new(seed),
             events: BTreeMap::new(),
             next_event: 0,
         };
@@ -252,6 +262,7 @@ impl World {
             Event::StartRelay => self.start_relay(),
             Event::FreeDisk(node) => self.free_disk(node),
             Event::Fault => self.fault(),
+            Event::Tell => self.tell_all(),
         }
     }
 

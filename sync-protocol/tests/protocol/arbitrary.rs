@@ -1,16 +1,16 @@
 //! Any frame that may be sent, for property tests.
 
 use gridbeat_base::{
-    BlobHash, ChangeHash, DeviceId, Digest, DocumentId, Hlc, Incarnation, Install, Scope, Verbs,
-    WallTime,
+    BlobHash, ChangeHash, DeviceId, Digest, DocumentId, Hlc, Incarnation, Install, Position, Scope,
+    Verbs, WallTime,
 };
 use gridbeat_sync_protocol::{
     Ack, Applied, BatchMark, BatchStamp, BlobNonce, ChunkSet, Close, Compare, CompareDocument,
-    Compared, ComparedDocument, Entry, Feed, FeedChange, Frame, Get, Grant, Held, Hello, Kept,
-    Noted, Notice, Offer, OfferAnswer, Offered, PackForm, Part, Possession, Prove, Push,
-    PushChange, PushDocument, Reason, Reconcile, RemovalHash, Removed, ScopeGreeting, ScopeMark,
-    Seal, Signature, Snapshot, SnapshotDocument, SnapshotMark, Taken, Verdict, Versions, Welcome,
-    Withheld,
+    Compared, ComparedDocument, Entry, Feed, FeedChange, Fix, Frame, Get, Gone, Grant, Held, Hello,
+    Here, Kept, Noted, Notice, Offer, OfferAnswer, Offered, PackForm, Part, Positions, Possession,
+    Prove, Push, PushChange, PushDocument, Reason, Reconcile, RemovalHash, Removed, ScopeGreeting,
+    ScopeMark, Seal, Seen, Sighting, Signature, Snapshot, SnapshotDocument, SnapshotMark, Taken,
+    Verdict, Versions, Watch, Welcome, Withheld,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -50,6 +50,7 @@ pub(crate) fn frames() -> BoxedStrategy<Frame> {
         snapshots(),
         (scopes(), any::<u64>()).prop_map(|(scope, number)| Frame::Taken(Taken { scope, number })),
         blobs(),
+        position_frames(),
     ]
     .boxed()
 }
@@ -138,6 +139,55 @@ fn blobs() -> impl Strategy<Value = Frame> {
         ),
         (hash(), reasons()).prop_map(|(hash, reason)| Frame::Withheld(Withheld { hash, reason })),
     ]
+}
+
+fn position_frames() -> impl Strategy<Value = Frame> {
+    let positions = |max| {
+        (times(), vec(sightings(), 0..max))
+            .prop_map(|(now, sightings)| Positions { now, sightings })
+    };
+    prop_oneof![
+        (any::<u64>(), any::<u64>(), fixes()).prop_map(|(number, age_ms, fix)| Frame::Here(Here {
+            number,
+            age_ms,
+            fix
+        })),
+        any::<u64>().prop_map(|number| Frame::Gone(Gone { number })),
+        any::<bool>().prop_map(|is_wanted| Frame::Watch(Watch { is_wanted })),
+        positions(20).prop_map(Frame::Positions),
+        positions(12).prop_map(Frame::Moved),
+    ]
+}
+
+fn sightings() -> impl Strategy<Value = Sighting> {
+    let seen = (any::<bool>(), fixes()).prop_map(|(is_exact, fix)| Seen { is_exact, fix });
+    (devices(), times(), option::of(seen)).prop_map(|(device, taken, seen)| Sighting {
+        device,
+        taken,
+        seen,
+    })
+}
+
+fn fixes() -> impl Strategy<Value = Fix> {
+    let place = (
+        -900_000_000..=900_000_000_i32,
+        -1_800_000_000..=1_800_000_000_i32,
+        any::<u32>(),
+    );
+    let motion = (option::of(any::<u32>()), option::of(0..360_u16));
+    let rest = (option::of(0..=100_u8), option::of(any::<u64>()));
+    (times(), option::of(times()), place, motion, rest).prop_map(
+        |(device_time, receiver_time, place, (speed_cm_s, heading_deg), (battery, waiting))| Fix {
+            device_time,
+            receiver_time,
+            position: Position::from_e7(place.0, place.1).unwrap(),
+            accuracy_dm: place.2,
+            speed_cm_s,
+            heading_deg,
+            battery_percent: battery,
+            waiting,
+        },
+    )
 }
 
 fn scopes() -> impl Strategy<Value = Scope> {

@@ -6,11 +6,12 @@ use gridbeat_base::{Lane, WallTime};
 use gridbeat_sync_protocol::limits::{GREETING_TIMEOUT, PUSHES_OUT_MAX, RECONCILE_ROUNDS_MAX};
 use gridbeat_sync_protocol::{
     Applied, BatchProof, BatchStatement, CloseReason, Compare, CompareDocument, Compared,
-    DeviceMisbehaved, Feed, Frame, Grant, Noted, PackForm, Push, PushDocument, Reconcile,
+    DeviceMisbehaved, Feed, Frame, Gone, Grant, Noted, PackForm, Push, PushDocument, Reconcile,
     RelayInput, RelayOutput, RelaySession, RemovalHash, Removed, SessionError, Signer, Taken,
-    Versions, encode,
+    Versions, Watch, encode,
 };
 
+use crate::positions::positions;
 use crate::support::*;
 
 /// Plays a case: the last frame breaks the rule with this code.
@@ -271,6 +272,8 @@ fn frames_that_only_relays_send_come_from_no_device() {
             removal: RemovalHash::of(b""),
         }),
         Frame::Snapshot(snapshot(1, 1, true)),
+        Frame::Positions(positions(1)),
+        Frame::Moved(positions(1)),
     ];
     for frame in frames {
         check("not_for_relay", live_relay(), vec![frame.clone()]);
@@ -285,6 +288,8 @@ fn the_device_greets_first_and_once() {
         ask("a"),
         compare("a", &[], true),
         removed(),
+        Frame::Gone(Gone { number: 1 }),
+        Frame::Watch(Watch { is_wanted: true }),
         Frame::Close(close()),
     ] {
         check("not_greeted", new_relay(), vec![frame]);
@@ -319,6 +324,8 @@ fn only_pushes_come_before_the_relay_has_greeted() {
         ask("a"),
         compare("a", &[], true),
         removed(),
+        Frame::Gone(Gone { number: 1 }),
+        Frame::Watch(Watch { is_wanted: true }),
     ] {
         check("too_early", greeted(), vec![frame]);
     }

@@ -277,9 +277,8 @@ impl World {
                         scopes[0].verbs = Some(Verbs::WORK);
                         scopes[0].snapshot = Some(self.as_of);
                     }
-                    self.relay
-                        .welcome(incarnation(9), WallTime(0), scopes)
-                        .unwrap();
+                    let welcomed = self.relay.welcome(incarnation(9), WallTime(0), scopes);
+                    welcomed.unwrap();
                 }
                 RelayOutput::Pushed {
                     number, documents, ..
@@ -297,8 +296,11 @@ impl World {
                 | RelayOutput::Offered(_)
                 | RelayOutput::Part { .. }
                 | RelayOutput::Proved { .. }
-                | RelayOutput::Get(_)) => panic!("{other:?}"),
-                RelayOutput::Closed(reason) => panic!("{reason:?}"),
+                | RelayOutput::Get(_)
+                | RelayOutput::Here(_)
+                | RelayOutput::Gone(_)
+                | RelayOutput::Watch(_)
+                | RelayOutput::Closed(_)) => panic!("{other:?}"),
             }
         }
         while let Some(output) = self.device.poll_output() {
@@ -311,15 +313,12 @@ impl World {
                     verdicts,
                     ..
                 } => {
-                    let accepted = verdicts
-                        .iter()
-                        .filter(|verdict| **verdict == Verdict::Accepted);
+                    let all = verdicts.iter();
+                    let accepted = all.filter(|verdict| **verdict == Verdict::Accepted);
                     self.own.extend((first..).take(accepted.count()));
                 }
                 DeviceOutput::Welcomed(_)
-                | DeviceOutput::Acknowledged {
-                    first_seq: None, ..
-                }
+                | DeviceOutput::Acknowledged { .. }
                 | DeviceOutput::Compared(_) => {}
                 DeviceOutput::Reconciled { .. } => self.compare(),
                 DeviceOutput::Aligned { cursor, .. } => {
@@ -333,8 +332,9 @@ impl World {
                 | DeviceOutput::Offered { .. }
                 | DeviceOutput::Kept { .. }
                 | DeviceOutput::Part { .. }
-                | DeviceOutput::Withheld { .. }) => panic!("{other:?}"),
-                DeviceOutput::Closed(reason) => panic!("{reason:?}"),
+                | DeviceOutput::Withheld { .. }
+                | DeviceOutput::Positions(_)
+                | DeviceOutput::Closed(_)) => panic!("{other:?}"),
             }
         }
     }

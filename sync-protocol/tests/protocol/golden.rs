@@ -17,11 +17,12 @@ use gridbeat_base::{
 };
 use gridbeat_sync_protocol::{
     Ack, Applied, BatchMark, BatchStamp, BatchStatement, BlobNonce, BlobTree, ChunkSet, Compare,
-    CompareDocument, Compared, ComparedDocument, Entry, Feed, FeedChange, Frame, Get, Grant, Held,
-    Hello, Item, Kept, Noted, Notice, Offer, OfferAnswer, Offered, PackForm, Part, Possession,
-    Prove, Push, PushChange, PushDocument, Reconcile, Reconciler, RemovalHash, RemovalProof,
-    RemovalStatement, Removed, ScopeGreeting, Signer, Snapshot, SnapshotDocument, SnapshotMark,
-    Taken, Verdict, Versions, Welcome, Withheld, blob_hash, decode, encode,
+    CompareDocument, Compared, ComparedDocument, Entry, Feed, FeedChange, Fix, Frame, Get, Gone,
+    Grant, Held, Hello, Here, Item, Kept, Noted, Notice, Offer, OfferAnswer, Offered, PackForm,
+    Part, Positions, Possession, Prove, Push, PushChange, PushDocument, Reconcile, Reconciler,
+    RemovalHash, RemovalProof, RemovalStatement, Removed, ScopeGreeting, Seen, Sighting, Signer,
+    Snapshot, SnapshotDocument, SnapshotMark, Taken, Verdict, Versions, Watch, Welcome, Withheld,
+    blob_hash, decode, encode,
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -614,6 +615,44 @@ fn blob_vectors() -> Vec<(&'static str, Frame)> {
     ]
 }
 
+fn position_vectors() -> Vec<(&'static str, Frame)> {
+    use crate::positions::{fix, positions, sighting};
+    let bare = Fix {
+        receiver_time: None,
+        speed_cm_s: None,
+        heading_deg: None,
+        battery_percent: None,
+        waiting: None,
+        ..fix()
+    };
+    let here = |number, age_ms, fix| {
+        Frame::Here(Here {
+            number,
+            age_ms,
+            fix,
+        })
+    };
+    let coarse = Sighting {
+        seen: Some(Seen {
+            is_exact: false,
+            fix: bare,
+        }),
+        ..sighting(true)
+    };
+    let several = Positions {
+        sightings: vec![coarse, sighting(false)],
+        ..positions(0)
+    };
+    vec![
+        ("here.v5", here(1, 250, fix())),
+        ("here-bare.v5", here(70_000, 0, bare)),
+        ("gone.v5", Frame::Gone(Gone { number: 3 })),
+        ("watch.v5", Frame::Watch(Watch { is_wanted: true })),
+        ("positions.v5", Frame::Positions(several)),
+        ("moved.v5", Frame::Moved(positions(1))),
+    ]
+}
+
 fn vectors() -> Vec<(&'static str, Frame)> {
     [
         hello_vectors(),
@@ -625,6 +664,7 @@ fn vectors() -> Vec<(&'static str, Frame)> {
         apart_vectors(),
         snapshot_vectors(),
         blob_vectors(),
+        position_vectors(),
     ]
     .concat()
 }

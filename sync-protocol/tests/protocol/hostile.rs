@@ -7,14 +7,15 @@
 use gridbeat_base::{Lane, Verbs, WallTime};
 use gridbeat_sync_protocol::{
     Ack, Applied, BlobNonce, ChunkSet, Close, Compare, CompareDocument, Compared, ComparedDocument,
-    DeviceOutput, Entry, Feed, Frame, Get, Grant, Offer, OfferAnswer, PackForm, Part, Push,
-    Reconcile, RelayOutput, ScopeGreeting, Verdict, Welcome, Withheld,
+    DeviceOutput, Entry, Feed, Frame, Get, Gone, Grant, Here, Offer, OfferAnswer, PackForm, Part,
+    Push, Reconcile, RelayOutput, ScopeGreeting, Verdict, Watch, Welcome, Withheld,
 };
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
 use crate::blobs::{get, kept, offer, offered, part, prove, wanted};
+use crate::positions::{fix, positions};
 use crate::support::*;
 
 fn scopes() -> impl Strategy<Value = &'static str> {
@@ -154,6 +155,7 @@ fn from_relays() -> impl Strategy<Value = Frame> {
         3 => reconciles(),
         3 => compareds(),
         4 => blobs_down(),
+        1 => prop_oneof![Just(Frame::Positions(positions(2))), Just(Frame::Moved(positions(1)))],
         1 => welcomes(),
         1 => prop_oneof![Just(notice(Some("b"))), Just(notice(Some("c"))), Just(notice(None))],
         1 => Just(Frame::Close(close())),
@@ -201,6 +203,18 @@ fn parts() -> impl Strategy<Value = Frame> {
     })
 }
 
+fn positions_up() -> impl Strategy<Value = Frame> {
+    prop_oneof![
+        numbers().prop_map(|number| Frame::Here(Here {
+            number,
+            age_ms: number,
+            fix: fix(),
+        })),
+        numbers().prop_map(|number| Frame::Gone(Gone { number })),
+        any::<bool>().prop_map(|is_wanted| Frame::Watch(Watch { is_wanted })),
+    ]
+}
+
 fn from_devices() -> impl Strategy<Value = Frame> {
     prop_oneof![
         6 => pushes(),
@@ -209,6 +223,7 @@ fn from_devices() -> impl Strategy<Value = Frame> {
         4 => compares(),
         2 => (1..3u8).prop_map(removed_of),
         6 => blobs_up(),
+        2 => positions_up(),
         1 => Just(Frame::Hello(hello(&[("a", 10)]))),
         1 => Just(Frame::Close(close())),
     ]
@@ -350,7 +365,12 @@ proptest! {
                     RelayOutput::Get(get) => {
                         let _ = session.withhold(get.hash, reason("no"));
                     }
+                    RelayOutput::Watch(watch) => {
+                        let _ = session.positions(positions(usize::from(watch.is_wanted)));
+                    }
                     RelayOutput::Send { .. }
+                    | RelayOutput::Here(_)
+                    | RelayOutput::Gone(_)
                     | RelayOutput::Applied { .. }
                     | RelayOutput::Taken { .. }
                     | RelayOutput::Closed(_) => {}

@@ -13,6 +13,7 @@ mod frames;
 mod golden;
 mod hostile;
 mod meaning;
+mod positions;
 mod reconciliation;
 mod relay_rules;
 mod session_pair;

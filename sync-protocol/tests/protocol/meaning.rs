@@ -3,10 +3,11 @@
 //! The decoder in `tests/decoder`, which was written from the document alone, must read the same. Ids, hashes and bytes
 //! are hexadecimal digits; runs are spelled out; times of receipt are whole, not differences.
 
+use gridbeat_base::WallTime;
 use gridbeat_sync_protocol::{
-    Ack, BatchStamp, Compare, Compared, EnrolAnswer, EnrolRequest, Entry, FeedChange, Frame, Grant,
-    Hello, Issued, OfferAnswer, Push, Reason, RemovalStatement, Removed, SUITE, Snapshot, Verdict,
-    Welcome,
+    Ack, BatchStamp, Compare, Compared, EnrolAnswer, EnrolRequest, Entry, FeedChange, Fix, Frame,
+    Grant, Hello, Issued, OfferAnswer, Positions, Push, Reason, RemovalStatement, Removed, SUITE,
+    Seen, Snapshot, Verdict, Welcome,
 };
 use serde_json::{Value, json};
 
@@ -69,6 +70,16 @@ pub(crate) fn of_frame(frame: &Frame) -> Value {
         | Frame::Get(_)
         | Frame::Part(_)
         | Frame::Withheld(_) => of_blob_frame(frame),
+        Frame::Here(here) => json!({
+            "frame": "here",
+            "number": here.number,
+            "age": here.age_ms,
+            "fix": of_fix(&here.fix),
+        }),
+        Frame::Gone(gone) => json!({"frame": "gone", "number": gone.number}),
+        Frame::Watch(watch) => json!({"frame": "watch", "wanted": watch.is_wanted}),
+        Frame::Positions(positions) => of_positions("positions", positions),
+        Frame::Moved(positions) => of_positions("moved", positions),
     }
 }
 
@@ -118,6 +129,33 @@ fn of_blob_frame(frame: &Frame) -> Value {
         }),
         _ => unreachable!("not of blobs"),
     }
+}
+
+fn of_fix(fix: &Fix) -> Value {
+    json!({
+        "device_time": fix.device_time.millis(),
+        "receiver_time": fix.receiver_time.map(WallTime::millis),
+        "latitude": fix.position.latitude_e7(),
+        "longitude": fix.position.longitude_e7(),
+        "accuracy": fix.accuracy_dm,
+        "speed": fix.speed_cm_s,
+        "heading": fix.heading_deg,
+        "battery": fix.battery_percent,
+        "waiting": fix.waiting,
+    })
+}
+
+fn of_positions(frame: &str, positions: &Positions) -> Value {
+    let of_seen = |seen: &Seen| json!({"exact": seen.is_exact, "fix": of_fix(&seen.fix)});
+    json!({
+        "frame": frame,
+        "now": positions.now.millis(),
+        "sightings": list(&positions.sightings, |sighting| json!({
+            "device": hex(sighting.device.bytes()),
+            "taken": sighting.taken.millis(),
+            "seen": sighting.seen.as_ref().map(of_seen),
+        })),
+    })
 }
 
 fn of_offer_answer(answer: &OfferAnswer) -> Value {

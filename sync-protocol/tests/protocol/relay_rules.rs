@@ -6,10 +6,12 @@ use gridbeat_base::Lane;
 use gridbeat_sync_protocol::limits::{FEED_WEIGHT_MAX, FEED_WINDOW_BYTES, GREETING_TIMEOUT};
 use gridbeat_sync_protocol::{
     Ack, Applied, CloseReason, Compare, CompareDocument, Compared, ComparedDocument, DeviceInput,
-    DeviceOutput, DeviceSession, Entry, Feed, Frame, Grant, Hello, Noted, PackForm, Reconcile,
-    RemovalHash, ScopeGreeting, SessionError, Taken, VERSION_NEWEST, Verdict, Welcome,
+    DeviceOutput, DeviceSession, Entry, Feed, Frame, Gone, Grant, Hello, Here, Noted, PackForm,
+    Reconcile, RemovalHash, ScopeGreeting, SessionError, Taken, VERSION_NEWEST, Verdict, Watch,
+    Welcome,
 };
 
+use crate::positions::{fix, positions};
 use crate::support::*;
 
 /// Plays a case: the last frame breaks the rule with this code.
@@ -286,6 +288,13 @@ fn frames_that_only_devices_send_come_from_no_relay() {
         applied(),
         removed(),
         taken,
+        Frame::Here(Here {
+            number: 1,
+            age_ms: 0,
+            fix: fix(),
+        }),
+        Frame::Gone(Gone { number: 1 }),
+        Frame::Watch(Watch { is_wanted: true }),
     ] {
         check("not_for_device", live_device(), vec![frame]);
     }
@@ -299,6 +308,7 @@ fn the_relay_greets_first_and_once() {
         compared("a", &[], true),
         notice(Some("b")),
         noted(&removed()),
+        Frame::Positions(positions(1)),
     ] {
         check("not_welcomed", greeting_a(), vec![frame]);
     }

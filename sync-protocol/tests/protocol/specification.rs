@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use gridbeat_sync_protocol::limits::*;
 
@@ -28,6 +29,10 @@ fn rules() -> BTreeSet<String> {
     let lines = text.lines();
     let numbers = lines.filter_map(|line| line.strip_prefix("**")?.split_once("**"));
     numbers.map(|(number, _)| number.to_owned()).collect()
+}
+
+fn seconds(time: Duration) -> usize {
+    usize::try_from(time.as_secs()).unwrap()
 }
 
 #[test]
@@ -65,6 +70,11 @@ fn the_limits_are_the_published_ones() {
         ("OFFERS_OPEN_MAX", OFFERS_OPEN_MAX),
         ("PARTS_OUT_MAX", PARTS_OUT_MAX),
         ("PARTS_ASKED_MAX", usize::try_from(PARTS_ASKED_MAX).unwrap()),
+        ("SIGHTINGS_MAX", SIGHTINGS_MAX),
+        ("SIGHTINGS_MOVED_MAX", SIGHTINGS_MOVED_MAX),
+        ("POSITION_STALE", seconds(POSITION_STALE)),
+        ("POSITION_KEPT", seconds(POSITION_KEPT)),
+        ("POSITION_KEPT_COARSE", seconds(POSITION_KEPT_COARSE)),
         ("ENROL_REQUEST_BYTES_MAX", ENROL_REQUEST_BYTES_MAX),
         ("ENROL_ANSWER_BYTES_MAX", ENROL_ANSWER_BYTES_MAX),
         ("CERTIFICATE_BYTES_MAX", CERTIFICATE_BYTES_MAX),

@@ -42,6 +42,7 @@ fn feeds(session: &mut DeviceSession) -> Vec<u64> {
         | DeviceOutput::Kept { .. }
         | DeviceOutput::Part { .. }
         | DeviceOutput::Withheld { .. }
+        | DeviceOutput::Positions(_)
         | DeviceOutput::Closed(_) => None,
     };
     device_outputs(session)

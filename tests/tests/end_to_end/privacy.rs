@@ -10,12 +10,13 @@ use std::process::Command;
 
 use gridbeat_base::{DeviceId, DocumentId, Position};
 use gridbeat_device::{
-    Config, DATABASE_KEY_BYTES, DatabaseKey, Device, KeySource, Query, make_key_file, read_key_file,
+    Config, DATABASE_KEY_BYTES, DatabaseKey, Device, KeySource, Query, Whereabouts, make_key_file,
+    read_key_file,
 };
 use gridbeat_domain::{Catalogue, CategoryKind, IncidentIntent, Severity, Step};
 use tempfile::TempDir;
 
-use super::world::{RelayAtHome, config, converge, in_sync, scope, state};
+use super::world::{RelayAtHome, config, converge, in_sync, scope, state, within};
 
 /// Has the shift's process work, and says whether it is to leak something.
 const VARIABLE: &str = "GRIDBEAT_PRIVATE_SHIFT";
@@ -158,6 +159,7 @@ async fn shift() {
         .unwrap();
     converge(&[&first, &second], 1).await;
     refusal(&relay, [&first, &second], saved.document).await;
+    positions(&relay, &first, &second).await;
     print(&first, &relay).await;
     print(&second, &relay).await;
     errors(&first, &dir).await;
@@ -180,6 +182,30 @@ async fn shift() {
     // Where the device was there is nothing now that its key opens.
     assert!(!dir.path().join("device.key").exists());
     relay.stop().await;
+}
+
+/// One tells where he is, and the other looks.
+async fn positions(relay: &RelayAtHome, teller: &Device, looker: &Device) {
+    looker.watch_positions(true).await.unwrap();
+    let mut changes = looker.position_changes();
+    let whereabouts = Whereabouts {
+        position: Position::from_degrees(LATITUDE_DEG, LONGITUDE_DEG).unwrap(),
+        accuracy_dm: 48,
+        speed_cm_s: None,
+        heading_deg: None,
+        battery_percent: None,
+        receiver_time: None,
+    };
+    eprintln!("{whereabouts:?}");
+    teller.share_position(whereabouts).await.unwrap();
+    let seen = async {
+        while looker.positions().await.unwrap().is_empty() {
+            changes.changed().await.unwrap();
+        }
+    };
+    within("a position", seen).await;
+    eprintln!("{:?}", looker.positions().await.unwrap());
+    eprintln!("{:?}", relay.handle().positions().await.unwrap());
 }
 
 /// Each text is short enough, both merged are not.

@@ -15,14 +15,14 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::world::{RelayAtHome, converge, save, within};
 
 /// A firewall: TCP passes, and of each UDP flow the first datagrams.
-struct Firewall {
+pub(super) struct Firewall {
     tcp: Forwarder,
     udp: JoinHandle<()>,
 }
 
 impl Firewall {
     /// Lets so many datagrams of a flow pass to the relay, and those that come back meanwhile.
-    async fn new(relay: &RelayAtHome, passes: usize) -> Self {
+    pub(super) async fn new(relay: &RelayAtHome, passes: usize) -> Self {
         loop {
             let listen = "127.0.0.1:0".parse().unwrap();
             let tcp = Forwarder::tcp(listen, relay.addr(), Profile::lan());
@@ -35,7 +35,7 @@ impl Firewall {
         }
     }
 
-    fn addr(&self) -> SocketAddr {
+    pub(super) fn addr(&self) -> SocketAddr {
         self.tcp.local_addr()
     }
 }

@@ -89,9 +89,14 @@ impl RelayAtHome {
 
     /// Has a device enrol by a code that may work in [`scope`], to reach the relay at `via`.
     pub(crate) async fn enrol(&self, via: SocketAddr) -> DeviceBundle {
+        self.enrol_for(via, Verbs::WORK).await
+    }
+
+    /// Has a device enrol that may do this in [`scope`].
+    pub(crate) async fn enrol_for(&self, via: SocketAddr, verbs: Verbs) -> DeviceBundle {
         let invite = Invite {
             name: "王警官".to_owned(),
-            grants: [(scope(), Verbs::WORK.into())].into(),
+            grants: [(scope(), verbs.into())].into(),
             relay: via.to_string(),
             auto_approve: true,
         };

@@ -342,6 +342,7 @@ impl Office {
                 Output::Committed { .. }
                 | Output::Placed { .. }
                 | Output::CloneSuspected { .. }
+                | Output::Sighted(_)
                 | Output::StoreFailed { .. } => {}
             }
         }

@@ -150,9 +150,8 @@ impl Hostile {
             return Ok(());
         }
         let (inputs, mut events) = mpsc::channel::<(u64, Event)>(64);
-        let traffic = Arc::new(Traffic::default());
-        let (frames, unstarted) =
-            Frames::open(connection, outage, Role::Device, traffic, 0, inputs);
+        let (role, traffic) = (Role::Device, Arc::new(Traffic::default()));
+        let (frames, unstarted) = Frames::open(connection, outage, role, traffic, 0, inputs);
         unstarted.start();
         let mut session = DeviceSession::new();
         session.start(self.clock.monotonic(), self.hello())?;
@@ -179,7 +178,8 @@ impl Hostile {
                     | DeviceOutput::Offered { .. }
                     | DeviceOutput::Kept { .. }
                     | DeviceOutput::Part { .. }
-                    | DeviceOutput::Withheld { .. } => {}
+                    | DeviceOutput::Withheld { .. }
+                    | DeviceOutput::Positions(_) => {}
                 }
             }
             let event = tokio::time::timeout(PATIENCE, events.recv()).await?;

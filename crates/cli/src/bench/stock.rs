@@ -309,7 +309,8 @@ impl Stock {
                     device_core::Output::Changed { .. }
                     | device_core::Output::State(_)
                     | device_core::Output::Blobs { .. }
-                    | device_core::Output::Leave(_) => {}
+                    | device_core::Output::Leave(_)
+                    | device_core::Output::Positions => {}
                     device_core::Output::Close(reason) => bail!("the device closed: {reason:?}"),
                 }
             }
@@ -371,7 +372,8 @@ impl Stock {
                     Output::Send { .. }
                     | Output::Committed { .. }
                     | Output::Placed { .. }
-                    | Output::CloneSuspected { .. } => {}
+                    | Output::CloneSuspected { .. }
+                    | Output::Sighted(_) => {}
                 }
             }
             let Some((task, work)) = tasks.pop_front() else {

@@ -582,7 +582,7 @@ impl<'a> Shift<'a> {
                     log.acknowledged(now, saved, change.after_ms);
                 }
             }
-            Event::Leaving { .. } | Event::Left { .. } | Event::Wiped(_) => {}
+            Event::Moved | Event::Leaving { .. } | Event::Left { .. } | Event::Wiped(_) => {}
             Event::Changed { documents } => {
                 for changed in documents {
                     self.seen(device, changed.document, &changed.status);

@@ -7,6 +7,7 @@
 mod enrol;
 mod key;
 mod not_accepted;
+mod positions;
 pub(crate) mod protocol;
 mod stdio;
 mod wiping;

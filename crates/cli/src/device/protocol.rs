@@ -90,6 +90,17 @@ pub(crate) enum Request {
         #[serde(default)]
         network: Option<String>,
     },
+    /// Tell where this device is, while its officer is on duty.
+    SharePosition(PositionLine),
+    /// Tell nobody any more where it is.
+    HidePosition,
+    /// Be told where others are, or no more.
+    WatchPositions {
+        /// Whether to be told.
+        wanted: bool,
+    },
+    /// Where others were last. Answer: a list of [`SeenLine`].
+    Positions,
     /// Close the file and end.
     Quit,
 }
@@ -120,6 +131,50 @@ pub(crate) struct QueryLine {
     pub(crate) limit: Option<usize>,
     /// Go on after this record.
     pub(crate) after: Option<DocumentId>,
+}
+
+/// Where a device is, as its receiver says.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PositionLine {
+    /// The position.
+    pub(crate) position: Position,
+    /// The radius around it that the device is in, most likely, in metres.
+    pub(crate) accuracy_m: f64,
+    /// How fast it moves, in metres a second.
+    #[serde(default)]
+    pub(crate) speed_m_s: Option<f64>,
+    /// Whereto, in degrees from north over east.
+    #[serde(default)]
+    pub(crate) heading_deg: Option<u16>,
+    /// The charge of its battery, 0 to 100.
+    #[serde(default)]
+    pub(crate) battery_percent: Option<u8>,
+    /// The receiver's clock, in milliseconds since 1970.
+    #[serde(default)]
+    pub(crate) receiver_time_ms: Option<WallTime>,
+}
+
+/// Where another device was last.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct SeenLine {
+    /// The device.
+    pub(crate) device: DeviceId,
+    /// How long ago the fix was made, in seconds.
+    pub(crate) age_s: u64,
+    /// Whether that is so long that it may be anywhere by now.
+    pub(crate) is_stale: bool,
+    /// Whether the position is as it was told, and not made coarse.
+    pub(crate) is_exact: bool,
+    /// How many changes wait on it for the relay, where that is told.
+    pub(crate) waiting: Option<u64>,
+    /// When the fix was made by the relay's clock, in milliseconds since 1970.
+    pub(crate) taken_ms: WallTime,
+    /// When it was made by the device's clock, likewise.
+    pub(crate) device_time_ms: WallTime,
+    /// The fix.
+    #[serde(flatten)]
+    pub(crate) at: PositionLine,
 }
 
 /// A save that is durable on the device.
@@ -309,6 +364,8 @@ pub(crate) enum Event {
         /// They, and how long it took.
         changes: Vec<AcknowledgedLine>,
     },
+    /// Others are elsewhere than before, and `positions` says where; told while they are watched.
+    Moved,
     /// The device is leaving a scope, or everything (no scope): the relay gave notice.
     Leaving {
         /// The scope.

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use gridbeat_base::{BlobHash, ChangeHash, DocumentId};
 use gridbeat_device::{
-    CallError, Device, Leave, PhotoBlobs, PhotoSaveError, PhotoTaken, SaveError,
+    CallError, Device, Leave, PhotoBlobs, PhotoSaveError, PhotoTaken, ReadError, SaveError,
 };
 use gridbeat_document::IntentError;
 use serde::Serialize;
@@ -22,7 +22,7 @@ use super::protocol::{
     AcknowledgedLine, ChangedLine, DocumentPrint, Event, Fault, HistoryLine, LinkLine, OutboxLine,
     Print, RecordLine, Request, Saved, ScopePrint, TakenLine, read_request, write_answer,
 };
-use super::{not_accepted, query, record_line, state_line, wiping};
+use super::{not_accepted, positions, query, record_line, state_line, wiping};
 use crate::output::Ending;
 use crate::signals::told_to_end;
 
@@ -59,6 +59,7 @@ pub(super) async fn run(device: Device, secrets: Vec<PathBuf>) -> anyhow::Result
     let mut states = device.watch_sync_state();
     let mut changes = device.changes();
     let mut leaving = device.leaving();
+    let mut positions = device.position_changes();
     let mut session = Session {
         device,
         pending: BTreeMap::new(),
@@ -99,6 +100,10 @@ pub(super) async fn run(device: Device, secrets: Vec<PathBuf>) -> anyhow::Result
                     states.mark_unchanged();
                     session.tell_state().await?;
                 }
+                Err(_) => break,
+            },
+            moved = positions.changed() => match moved {
+                Ok(()) => session.tell(&Event::Moved).await?,
                 Err(_) => break,
             },
             line = lines.next_line() => match line? {
@@ -146,21 +151,14 @@ impl Session {
             }
             Request::Edit { document, intent } => {
                 let bytes = intent.to_string().into_bytes();
-                let saved = self
-                    .device
-                    .edit(document, bytes)
-                    .await
-                    .map_err(save_fault)?;
+                let saved = self.device.edit(document, bytes).await;
+                let saved = saved.map_err(save_fault)?;
                 self.saved(saved.document, saved.change)
             }
             Request::Query(line) => {
                 let records = self.device.query(query(*line)).await.map_err(fault)?;
-                value(
-                    &records
-                        .into_iter()
-                        .map(record_line)
-                        .collect::<Vec<RecordLine>>(),
-                )
+                let lines = records.into_iter().map(record_line);
+                value(&lines.collect::<Vec<RecordLine>>())
             }
             Request::Record { document } => {
                 let record = self.device.record(document).await.map_err(fault)?;
@@ -181,8 +179,8 @@ impl Session {
                 value(&self.device.drop_refused(number).await.map_err(save_fault)?)
             }
             Request::PutBlob { hex } => {
-                let bytes = from_hex(&hex).ok_or_else(|| plain_fault("hex is not hexadecimal"))?;
-                value(&self.device.put_blob(bytes).await.map_err(save_fault)?)
+                let kept = self.device.put_blob(bytes_of(&hex)?).await;
+                value(&kept.map_err(save_fault)?)
             }
             Request::TakePhoto {
                 document,
@@ -195,6 +193,13 @@ impl Session {
                 self.device.network_changed(network.as_deref());
                 Ok(Value::Null)
             }
+            Request::SharePosition(line) => {
+                let told = self.device.share_position(positions::whereabouts(&line));
+                done(told.await)
+            }
+            Request::HidePosition => done(self.device.hide_position().await),
+            Request::WatchPositions { wanted } => done(self.device.watch_positions(wanted).await),
+            Request::Positions => self.positions().await,
             Request::Quit => Ok(Value::Null),
         }
     }
@@ -205,7 +210,7 @@ impl Session {
         intent: Value,
         hex: &str,
     ) -> Result<Value, Fault> {
-        let bytes = from_hex(hex).ok_or_else(|| plain_fault("hex is not hexadecimal"))?;
+        let bytes = bytes_of(hex)?;
         let Value::Object(mut intent) = intent else {
             return Err(plain_fault("an intent is an object"));
         };
@@ -246,6 +251,11 @@ impl Session {
     async fn status(&self) -> Result<Value, Fault> {
         let outbox = self.device.outbox().await.map_err(fault)?;
         value(&state_line(&self.device.sync_state(), outbox.changes))
+    }
+
+    async fn positions(&self) -> Result<Value, Fault> {
+        let seen = self.device.positions().await.map_err(fault)?;
+        value(&seen.iter().map(positions::line).collect::<Vec<_>>())
     }
 
     async fn outbox(&self) -> Result<Value, Fault> {
@@ -427,7 +437,7 @@ fn plain_fault(what: &str) -> Fault {
     }
 }
 
-fn fault(error: CallError<gridbeat_device::ReadError>) -> Fault {
+fn fault(error: CallError<ReadError>) -> Fault {
     Fault {
         what: chain(&error),
         remedy: format!("{:?}", error.remedy()),
@@ -462,6 +472,15 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+/// Answers what has no more to say than that it is done.
+fn done(result: Result<(), CallError<ReadError>>) -> Result<Value, Fault> {
+    result.map(|()| Value::Null).map_err(fault)
+}
+
+fn bytes_of(hex: &str) -> Result<Vec<u8>, Fault> {
+    from_hex(hex).ok_or_else(|| plain_fault("hex is not hexadecimal"))
 }
 
 fn from_hex(hex: &str) -> Option<Vec<u8>> {

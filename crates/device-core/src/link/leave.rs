@@ -19,7 +19,32 @@ use super::{Link, LinkError, repair};
 use crate::book::Book;
 use crate::store::scopes::{Left, ScopeRow};
 use crate::store::{documents, refused, removals, scopes, sql};
-use crate::{Device, Leave, Output, StorageError};
+use crate::{Device, Output, StorageError};
+
+/// What a device makes known about leaving.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Leave {
+    /// The relay gave notice.
+    Noticed {
+        /// The scope; `None` for everything, because the device was revoked.
+        scope: Option<Scope>,
+        /// Until when the relay still takes what was saved there, by its clock; for everything, when the
+        /// device was revoked.
+        deadline: WallTime,
+    },
+    /// The records are gone from this device, but for those in other scopes.
+    Left {
+        /// The scope; `None` for everything.
+        scope: Option<Scope>,
+        /// How many documents are gone.
+        removed: u64,
+        /// How many changes are kept among the refused ones, because the relay did not take them.
+        kept: u64,
+    },
+    /// The relay has the signed statement that everything is gone, and nothing waits here: the keys and the
+    /// file may go too. Told again in each session until they have.
+    Acknowledged,
+}
 
 /// Most documents removed in one transaction: about a tenth of a second on a phone, which a person who
 /// saves meanwhile does not notice.

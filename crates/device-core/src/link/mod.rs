@@ -39,6 +39,7 @@ use gridbeat_sync_protocol::{
 };
 
 use crate::{Device, LinkError, StorageError, SyncProblem, SyncState};
+pub use leave::Leave;
 use push::{PushOut, Pusher};
 use repair::Repair;
 use snapshot::Snapping;
@@ -77,33 +78,10 @@ pub enum Output {
     },
     /// A scope is being left, or everything; or that is done.
     Leave(Leave),
+    /// Others are elsewhere than before: see [`Device::positions`].
+    Positions,
     /// The session is over; drop the connection once what was to be sent is sent.
     Close(CloseReason),
-}
-
-/// What a device makes known about leaving.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Leave {
-    /// The relay gave notice.
-    Noticed {
-        /// The scope; `None` for everything, because the device was revoked.
-        scope: Option<Scope>,
-        /// Until when the relay still takes what was saved there, by its clock; for everything, when the
-        /// device was revoked.
-        deadline: WallTime,
-    },
-    /// The records are gone from this device, but for those in other scopes.
-    Left {
-        /// The scope; `None` for everything.
-        scope: Option<Scope>,
-        /// How many documents are gone.
-        removed: u64,
-        /// How many changes are kept among the refused ones, because the relay did not take them.
-        kept: u64,
-    },
-    /// The relay has the signed statement that everything is gone, and nothing waits here: the keys and the
-    /// file may go too. Told again in each session until they have.
-    Acknowledged,
 }
 
 /// One session with the relay.
@@ -182,6 +160,11 @@ impl Link {
         self.session.speaks_of_blobs() && !self.surrenders
     }
 
+    /// Returns whether a relay is there that is told of positions.
+    pub(crate) fn takes_positions(&self) -> bool {
+        self.session.speaks_of_positions() && !self.surrenders
+    }
+
     fn scope(&mut self, scope: &Scope) -> &mut ScopeLink {
         self.scopes.entry(scope.clone()).or_default()
     }
@@ -219,6 +202,7 @@ impl Device {
         }
         session.start(now.monotonic, hello)?;
         self.problem = None;
+        self.board.connected();
         self.link = Some(Link {
             session,
             is_welcomed: false,
@@ -298,9 +282,11 @@ impl Device {
     fn drop_frames(&mut self) {
         self.outputs.retain(|output| match output {
             Output::Send { .. } | Output::Close(_) => false,
-            Output::Changed { .. } | Output::State(_) | Output::Blobs { .. } | Output::Leave(_) => {
-                true
-            }
+            Output::Changed { .. }
+            | Output::State(_)
+            | Output::Blobs { .. }
+            | Output::Leave(_)
+            | Output::Positions => true,
         });
     }
 
@@ -338,6 +324,10 @@ impl Device {
                     self.outputs.push_back(Output::Send { lane, frame });
                 } else if let DeviceOutput::Withheld { get, .. } = output {
                     blobs::withheld(&mut link.blobs, get, now.monotonic);
+                } else if let DeviceOutput::Positions(came) = output {
+                    if self.board.take_in(now.monotonic, &came) {
+                        self.outputs.push_back(Output::Positions);
+                    }
                 } else {
                     events.push(output);
                 }
@@ -478,6 +468,10 @@ impl Device {
             .and_then(|()| blobs::fill(db, now.monotonic, &mut link));
         if result.is_ok() && link.surrenders {
             result = leave::surrender(db, &mut self.book, &pusher, &self.kinds, &mut link);
+        }
+        if link.takes_positions() {
+            let told = self.board.tell(now, &mut link.session);
+            result = result.and_then(|()| Ok(told?));
         }
         self.link = Some(link);
         let result = result.and_then(|()| self.send_removal());

@@ -85,7 +85,9 @@ pub(super) fn take_in(
             bytes,
             ..
         } => blobs::came(work, link, get, size_bytes, chunk, &bytes)?,
-        DeviceOutput::Withheld { .. } => unreachable!("noted where it came out"),
+        DeviceOutput::Withheld { .. } | DeviceOutput::Positions(_) => {
+            unreachable!("noted where it came out")
+        }
         DeviceOutput::Closed(reason) => told.closed = Some(reason),
     }
     Ok(())

@@ -95,6 +95,7 @@ fn own_changes_come_back_as_a_count_and_only_then_is_it_in_sync() {
                 Output::Changed { .. }
                 | Output::Blobs { .. }
                 | Output::Leave(_)
+                | Output::Positions
                 | Output::Close(_) => {}
             }
         }

@@ -7,6 +7,7 @@ mod draft;
 mod kept;
 mod kind;
 mod link;
+mod positions;
 mod query;
 mod refusal;
 mod relay;

@@ -62,6 +62,8 @@ pub(crate) struct Relay {
     connections: u64,
     /// Frames by name, as they came and went.
     pub(crate) seen: Vec<&'static str>,
+    /// What devices said about positions.
+    pub(crate) told: Vec<Frame>,
 }
 
 /// What a backup holds.
@@ -84,6 +86,7 @@ impl Relay {
             sessions: BTreeMap::new(),
             connections: 0,
             seen: Vec::new(),
+            told: Vec::new(),
         }
     }
 
@@ -224,7 +227,10 @@ impl Relay {
             | Frame::Taken(_)
             | Frame::Offered(_)
             | Frame::Kept(_)
-            | Frame::Withheld(_) => panic!("not for a relay"),
+            | Frame::Withheld(_)
+            | Frame::Positions(_)
+            | Frame::Moved(_) => panic!("not for a relay"),
+            Frame::Here(_) | Frame::Gone(_) | Frame::Watch(_) => self.told.push(frame),
             Frame::Offer(_) | Frame::Prove(_) | Frame::Get(_) | Frame::Part(_) => {
                 panic!("no document here refers to a blob")
             }
@@ -262,6 +268,11 @@ impl Relay {
                 | Frame::Get(_)
                 | Frame::Part(_)
                 | Frame::Withheld(_)
+                | Frame::Here(_)
+                | Frame::Gone(_)
+                | Frame::Watch(_)
+                | Frame::Positions(_)
+                | Frame::Moved(_)
                 | Frame::Close(_) => "other",
             });
         }

@@ -238,6 +238,7 @@ pub(crate) fn frames(device: &mut Device) -> Vec<Frame> {
             | Output::State(_)
             | Output::Blobs { .. }
             | Output::Leave(_)
+            | Output::Positions
             | Output::Close(_) => {}
         }
     }

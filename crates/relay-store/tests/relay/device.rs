@@ -341,7 +341,12 @@ impl Device {
             | Frame::Kept(_)
             | Frame::Get(_)
             | Frame::Part(_)
-            | Frame::Withheld(_) => panic!("a relay sends no {:?}", frame.kind()),
+            | Frame::Withheld(_)
+            | Frame::Here(_)
+            | Frame::Gone(_)
+            | Frame::Watch(_)
+            | Frame::Positions(_)
+            | Frame::Moved(_) => panic!("a relay sends no {:?}", frame.kind()),
         }
     }
 

@@ -12,6 +12,7 @@ mod greeting;
 mod haste;
 mod leaving;
 mod note;
+mod positions;
 mod quarantine;
 mod recovery;
 mod repair;

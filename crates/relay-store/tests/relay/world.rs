@@ -196,6 +196,7 @@ impl World {
                 Output::Committed { .. }
                 | Output::Placed { .. }
                 | Output::CloneSuspected { .. }
+                | Output::Sighted(_)
                 | Output::StoreFailed { .. } => self.outputs.push(output),
             }
         }

@@ -92,6 +92,8 @@ pub(super) fn run(args: &ReconnectArgs, folder: &TempDir) -> anyhow::Result<Valu
         colleague.relay = relay.addr().to_string();
         let others = folder.path().join("colleague.db");
         let others = connect(others, colleague, LinkPolicy::OnRequest).await?;
+        // From here on it knows its scope, and has what is there.
+        report_elsewhere(&others, &scope, 0).await?;
         let open = |policy| connect(file.clone(), bundle.clone(), policy);
 
         let device = open(LinkPolicy::OnRequest).await?;

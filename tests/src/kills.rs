@@ -315,9 +315,41 @@ impl World {
     }
 
     fn check_relay(&mut self) -> anyhow::Result<()> {
-        let held = changes(&self.folder.join("relay-data/relay.db"))?;
-        let acknowledged = &self.history.acknowledged;
-        self.figures.lost_acknowledged += acknowledged.difference(&held).count();
+        let data = self.folder.join("relay-data");
+        let held = changes(&data.join("relay.db"))?;
+        let lost: Vec<&String> = self.history.acknowledged.difference(&held).collect();
+        if !lost.is_empty() {
+            self.keep(&data, &lost)?;
+        }
+        self.figures.lost_acknowledged += lost.len();
+        Ok(())
+    }
+
+    /// Keeps what was found with something lost, for whoever is to find out why: it may not come again.
+    fn keep(&self, data: &Path, lost: &[&String]) -> anyhow::Result<()> {
+        let kept = tempfile::Builder::new()
+            .prefix("kills-lost-")
+            .tempdir()?
+            .keep();
+        for file in [
+            data.join("relay.db"),
+            data.join("relay.db-wal"),
+            self.folder.join("log"),
+        ] {
+            if let (true, Some(name)) = (file.exists(), file.file_name()) {
+                fs::copy(&file, kept.join(name))?;
+            }
+        }
+        let again = changes(&data.join("relay.db"))?;
+        let still = lost
+            .iter()
+            .filter(|change| !again.contains(**change))
+            .count();
+        let _ = writeln!(
+            std::io::stderr(),
+            "lost: {lost:?}, of them on a second look {still}; what lay there is in {}",
+            kept.display()
+        );
         Ok(())
     }
 

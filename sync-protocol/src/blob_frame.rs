@@ -1,8 +1,8 @@
-//! The frames that carry blobs, and their bytes. Rules: `PROTOCOL.md`, 4.18 to 4.22.
+//! The frames that carry blobs, and their bytes. Rules: `PROTOCOL.md`, 4.18 to 4.22 and 4.27.
 
 use gridbeat_base::{BlobHash, DocumentId};
 
-use crate::blob::chunk_count;
+use crate::blob::{CHUNK_BYTES, chunk_count};
 use crate::codec::{read_reason, write_reason};
 use crate::limits::{BLOB_BYTES_MAX, SLICE_BYTES_MAX};
 use crate::wire::{Reader, Writer, check_count};
@@ -104,6 +104,19 @@ pub struct Withheld {
     pub hash: BlobHash,
     /// Why.
     pub reason: Reason,
+}
+
+/// A whole blob of one chunk that a document refers to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Bring {
+    /// The document.
+    pub document: DocumentId,
+    /// The blob.
+    pub hash: BlobHash,
+    /// The relay handles this once it has handled every push up to this number; 0 for at once.
+    pub after: u64,
+    /// Its bytes, at most [`CHUNK_BYTES`].
+    pub bytes: Vec<u8>,
 }
 
 pub(crate) fn write_offer(out: &mut Writer, offer: &Offer) {
@@ -214,6 +227,24 @@ pub(crate) fn read_part(from: &mut Reader<'_>) -> Result<Part, DecodeError> {
         size_bytes,
         chunk,
         slice: slice.to_vec(),
+    })
+}
+
+pub(crate) fn write_bring(out: &mut Writer, bring: &Bring) {
+    out.bytes(bring.document.bytes()).bytes(bring.hash.bytes());
+    out.uint(bring.after).bytes(&bring.bytes);
+}
+
+pub(crate) fn read_bring(from: &mut Reader<'_>) -> Result<Bring, DecodeError> {
+    let document = DocumentId::from_bytes(from.fixed()?);
+    let hash = BlobHash::from_bytes(from.fixed()?);
+    let (after, bytes) = (from.uint()?, from.bytes()?);
+    check_count("bytes of a chunk", bytes.len(), CHUNK_BYTES)?;
+    Ok(Bring {
+        document,
+        hash,
+        after,
+        bytes: bytes.to_vec(),
     })
 }
 

@@ -104,6 +104,7 @@ pub fn encode(frame: &Frame) -> Vec<u8> {
         Frame::Positions(positions) | Frame::Moved(positions) => {
             position_frame::write_positions(out.array(3).uint(kind), positions);
         }
+        Frame::Bring(bring) => blob_frame::write_bring(out.array(5).uint(kind), bring),
     }
     out.into_bytes()
 }
@@ -165,6 +166,7 @@ pub fn decode(bytes: &[u8]) -> Result<Frame, DecodeError> {
                 let positions = position_frame::read_positions(from, SIGHTINGS_MOVED_MAX)?;
                 (2, Frame::Moved(positions))
             }
+            FrameKind::Bring => (4, Frame::Bring(blob_frame::read_bring(from)?)),
         })
     })?;
     from.end()?;
@@ -198,7 +200,8 @@ const fn bytes_max(kind: FrameKind) -> usize {
         | FrameKind::Gone
         | FrameKind::Watch
         | FrameKind::Positions
-        | FrameKind::Moved => FRAME_BYTES_MAX,
+        | FrameKind::Moved
+        | FrameKind::Bring => FRAME_BYTES_MAX,
     }
 }
 
@@ -238,6 +241,7 @@ const fn number_of(kind: FrameKind) -> u64 {
         FrameKind::Watch => 24,
         FrameKind::Positions => 25,
         FrameKind::Moved => 26,
+        FrameKind::Bring => 27,
     }
 }
 
@@ -270,6 +274,7 @@ const fn kind_of(number: u64) -> Option<FrameKind> {
         24 => FrameKind::Watch,
         25 => FrameKind::Positions,
         26 => FrameKind::Moved,
+        27 => FrameKind::Bring,
         _ => return None,
     })
 }

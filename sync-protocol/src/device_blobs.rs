@@ -22,6 +22,8 @@ struct Open {
 enum Step {
     /// It is not answered.
     Asked,
+    /// All of it went with it, and it is not answered.
+    Brought,
     /// The relay wants chunks: those in `out` were sent and are not kept.
     Wanted { kept: ChunkSet, out: ChunkSet },
     /// The relay wants a proof.
@@ -66,6 +68,11 @@ impl DeviceBlobs {
         self.offers.insert(offer.hash, Open { offer, step });
     }
 
+    pub(crate) fn bring(&mut self, offer: Offer) {
+        let step = Step::Brought;
+        self.offers.insert(offer.hash, Open { offer, step });
+    }
+
     /// Takes in the answer to an offer.
     pub(crate) fn offered(&mut self, offered: &Offered) -> Result<Offer, RelayMisbehaved> {
         let Some(open) = self.offers.get_mut(&offered.hash) else {
@@ -84,11 +91,14 @@ impl DeviceBlobs {
                 };
             }
             (Step::Asked, OfferAnswer::Prove(_)) => open.step = Step::Prove,
-            (Step::Asked | Step::Proved, OfferAnswer::Complete | OfferAnswer::Refused(_)) => {
+            (
+                Step::Asked | Step::Brought | Step::Proved,
+                OfferAnswer::Complete | OfferAnswer::Refused(_),
+            ) => {
                 self.offers.remove(&offered.hash);
             }
             (Step::Wanted { .. } | Step::Prove, _)
-            | (Step::Proved, OfferAnswer::Wanted(_) | OfferAnswer::Prove(_)) => {
+            | (Step::Brought | Step::Proved, OfferAnswer::Wanted(_) | OfferAnswer::Prove(_)) => {
                 return Err(RelayMisbehaved::OfferedUnasked);
             }
         }
@@ -98,7 +108,7 @@ impl DeviceBlobs {
     /// Returns whether the relay is to say something.
     pub(crate) fn is_awaiting(&self) -> bool {
         let awaits = |open: &Open| match &open.step {
-            Step::Asked | Step::Proved => true,
+            Step::Asked | Step::Brought | Step::Proved => true,
             Step::Wanted { out, .. } => !out.is_empty(),
             Step::Prove => false,
         };
@@ -109,7 +119,7 @@ impl DeviceBlobs {
     pub(crate) fn parts_out(&self) -> usize {
         let out = self.offers.values().map(|open| match &open.step {
             Step::Wanted { out, .. } => out.len() as usize,
-            Step::Asked | Step::Prove | Step::Proved => 0,
+            Step::Asked | Step::Brought | Step::Prove | Step::Proved => 0,
         });
         out.sum()
     }
@@ -118,7 +128,7 @@ impl DeviceBlobs {
     pub(crate) fn next_chunk(&self, hash: &BlobHash) -> Option<u32> {
         match &self.offers.get(hash)?.step {
             Step::Wanted { kept, out } => kept.missing().find(|chunk| !out.contains(*chunk)),
-            Step::Asked | Step::Prove | Step::Proved => None,
+            Step::Asked | Step::Brought | Step::Prove | Step::Proved => None,
         }
     }
 

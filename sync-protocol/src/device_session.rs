@@ -15,135 +15,25 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use gridbeat_base::{BlobHash, DocumentId, Lane, Monotonic, Scope, WallTime};
+use gridbeat_base::{BlobHash, DocumentId, Lane, Monotonic, Scope};
 
 use crate::device_blobs::DeviceBlobs;
+use crate::device_output::{DeviceInput, DeviceOutput};
 use crate::device_scope::{DeviceScope, Standing};
+use crate::error::{check_size, wrong_size};
 use crate::limits::{
     COMPARE_CHANGES_MAX, COMPARE_DOCUMENTS_MAX, FEED_WEIGHT_MAX, FEED_WINDOW_BYTES,
     GREETING_TIMEOUT, PUSH_CHANGES_MAX, PUSH_DOCUMENTS_MAX, PUSH_RESERVE_BYTES, PUSH_WEIGHT_MAX,
     PUSH_WINDOW_BYTES, PUSHES_OUT_MAX, PUSHES_RESERVE, RECONCILE_BYTES_MAX,
 };
 use crate::{
-    Ack, Applied, Close, CloseReason, Compare, CompareDocument, Compared, Feed, Fix, Frame,
-    FrameKind, Get, Gone, Grant, Hello, Here, Kept, Noted, Notice, Offer, OfferAnswer, Offered,
-    PackForm, Part, Positions, Possession, Prove, Push, PushDocument, Reason, Reconcile,
-    RelayMisbehaved, RemovalHash, Removed, Seal, SessionError, Snapshot, Taken, VERSION_OF_BLOBS,
-    VERSION_OF_LEAVING, VERSION_OF_POSITIONS, VERSION_OF_SNAPSHOTS, Verdict, Watch, Welcome,
-    Withheld,
+    Ack, Applied, Bring, CHUNK_BYTES, Close, CloseReason, Compare, CompareDocument, Compared, Feed,
+    Fix, Frame, FrameKind, Get, Gone, Grant, Hello, Here, Kept, Noted, Notice, Offer, Offered,
+    PackForm, Part, Positions, Possession, Prove, Push, PushDocument, Reconcile, RelayMisbehaved,
+    RemovalHash, Removed, Seal, SessionError, Snapshot, Taken, VERSION_OF_BLOBS,
+    VERSION_OF_BRINGING, VERSION_OF_LEAVING, VERSION_OF_POSITIONS, VERSION_OF_SNAPSHOTS, Watch,
+    Welcome, Withheld,
 };
-
-/// What a device's session takes in.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum DeviceInput {
-    /// A frame came from the relay.
-    Frame(Frame),
-    /// The time may have come that [`DeviceSession::next_deadline`] named.
-    Deadline,
-}
-
-/// What a device's session wants done.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum DeviceOutput {
-    /// Send a frame: on a stream of its own if [`crate::FrameKind::has_own_stream`], else on the
-    /// control stream.
-    Send {
-        /// How urgent it is.
-        lane: Lane,
-        /// The frame.
-        frame: Frame,
-    },
-    /// The relay greeted. Scopes for which [`DeviceSession::needs_reconciliation`] holds are not fed
-    /// until they are reconciled.
-    Welcomed(Welcome),
-    /// What became of a push. The fields are those of [`Ack`].
-    Acknowledged {
-        /// The push's number.
-        number: u64,
-        /// Its scope.
-        scope: Scope,
-        /// The relay's time of receipt.
-        received: WallTime,
-        /// The sequence number of the first entry it made.
-        first_seq: Option<u64>,
-        /// For each document of the push, whether it entered the scope by it.
-        attached: Vec<bool>,
-        /// One verdict for each change, in the push's order.
-        verdicts: Vec<Verdict>,
-    },
-    /// The next entries of a scope's feed: each scope's frames come in order, without gap. Call
-    /// [`DeviceSession::applied`] when they are committed.
-    Feed(Feed),
-    /// The next frame of a scope's snapshot, in order. Call [`DeviceSession::taken`] when it is committed. With the last
-    /// one the device's cursor becomes what the relay's greeting said, and the feed goes on behind it: entries that the
-    /// snapshot already brought may come again.
-    Snapshot(Snapshot),
-    /// The relay's answer to [`DeviceSession::reconcile`].
-    Reconciled {
-        /// The scope.
-        scope: Scope,
-        /// The scope's last sequence number in the inventory it answers from.
-        seq: u64,
-        /// A message of the negentropy protocol.
-        message: Vec<u8>,
-    },
-    /// The relay's answer to [`DeviceSession::compare`].
-    Compared(Compared),
-    /// The reconciliation of a scope is over; comes after the last [`DeviceOutput::Compared`]. The
-    /// feed goes on behind `cursor`, which is never beyond what the answers held: entries that they
-    /// already brought may come again.
-    Aligned {
-        /// The scope.
-        scope: Scope,
-        /// The device's cursor from here on.
-        cursor: u64,
-    },
-    /// The device is leaving a scope, or everything.
-    Noticed(Notice),
-    /// The relay has kept the statement of removal that was out.
-    Noted(RemovalHash),
-    /// What the relay says to an offer. After [`OfferAnswer::Wanted`] send what
-    /// [`DeviceSession::next_chunk`] names; after [`OfferAnswer::Prove`] call [`DeviceSession::prove`].
-    Offered {
-        /// The offer.
-        offer: Offer,
-        /// The answer.
-        answer: OfferAnswer,
-    },
-    /// The relay has kept a chunk, durably.
-    Kept {
-        /// The offer it belongs to.
-        offer: Offer,
-        /// The chunk.
-        chunk: u32,
-        /// Whether the relay has the whole blob.
-        is_complete: bool,
-    },
-    /// A chunk that was asked for, verified.
-    Part {
-        /// What was asked for.
-        get: Get,
-        /// How many bytes the whole blob has.
-        size_bytes: u64,
-        /// The chunk.
-        chunk: u32,
-        /// Its bytes.
-        bytes: Vec<u8>,
-        /// Whether all that was asked for of the blob has come with it.
-        is_last: bool,
-    },
-    /// The relay does not give what was asked for.
-    Withheld {
-        /// What was asked for.
-        get: Get,
-        /// Why.
-        reason: Reason,
-    },
-    /// Where devices are.
-    Positions(Positions),
-    /// The session is over. Always the last output.
-    Closed(CloseReason),
-}
 
 enum State {
     /// Nothing was sent.
@@ -171,6 +61,8 @@ struct PushOut {
 /// The device's half of one session.
 pub struct DeviceSession {
     state: State,
+    /// The version that the relay chose last; 0 if that is not known.
+    expected: u16,
     /// How changes travel that are pushed now.
     form: PackForm,
     /// Pushes without an acknowledgement, by number.
@@ -191,6 +83,7 @@ impl DeviceSession {
     pub fn new() -> Self {
         Self {
             state: State::Idle,
+            expected: 0,
             form: PackForm::Whole,
             pushes: BTreeMap::new(),
             pushed: 0,
@@ -202,9 +95,10 @@ impl DeviceSession {
         }
     }
 
-    /// Takes it that the relay will choose this version again, which it chose last: pushes that go out before its
-    /// greeting are in the form of that.
+    /// Takes it that the relay will choose this version again, which it chose last: what goes out before its greeting is in
+    /// the form of that.
     pub fn expect_version(&mut self, version: u16) {
+        self.expected = version;
         self.form = PackForm::of_version(version);
     }
 
@@ -298,9 +192,7 @@ impl DeviceSession {
         self.pushed += 1;
         // PROTOCOL 4.3: a push waits for the earlier ones that change the same documents, and so does
         // not wait for the others.
-        let mut earlier = self.pushes.iter().rev();
-        let after = earlier.find(|(_, push)| !push.documents.is_disjoint(&ids));
-        let after = after.map_or(0, |(number, _)| *number);
+        let after = self.last_push_of(&ids);
         self.pushes.insert(
             self.pushed,
             PushOut {
@@ -320,6 +212,13 @@ impl DeviceSession {
         };
         self.send(lane, Frame::Push(push));
         Ok(self.pushed)
+    }
+
+    /// Returns the latest push without an acknowledgement that changes one of these documents; 0 if there is none.
+    fn last_push_of(&self, documents: &BTreeSet<DocumentId>) -> u64 {
+        let mut pushes = self.pushes.iter().rev();
+        let last = pushes.find(|(_, push)| !push.documents.is_disjoint(documents));
+        last.map_or(0, |(number, _)| *number)
     }
 
     /// Tells the relay that a scope's feed is committed up to `seq`. Says nothing during the scope's
@@ -464,6 +363,53 @@ impl DeviceSession {
         }
         self.blobs.offer(offer);
         self.send(Lane::Control, Frame::Offer(offer));
+        Ok(())
+    }
+
+    /// Returns whether a blob may be brought: in the session's version; before the relay's greeting, in the one that this
+    /// relay chose last.
+    pub fn can_bring(&self, hash: &BlobHash) -> bool {
+        let is_of_version = match self.state {
+            State::Greeting { .. } => self.expected >= VERSION_OF_BRINGING,
+            State::Live { version } => version >= VERSION_OF_BRINGING,
+            State::Idle | State::Ended => false,
+        };
+        is_of_version && self.blobs.can_offer(hash)
+    }
+
+    /// Brings a whole blob of one chunk that a document refers to, by changes that are acknowledged or out.
+    /// [`DeviceOutput::Offered`] says what became of it: complete or refused.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::Full`] if [`Self::can_bring`] is false, [`SessionError::WrongSize`] if it is empty or has more than
+    /// [`CHUNK_BYTES`].
+    pub fn bring(
+        &mut self,
+        lane: Lane,
+        document: DocumentId,
+        hash: BlobHash,
+        bytes: Vec<u8>,
+    ) -> Result<(), SessionError> {
+        check_size(bytes.len(), CHUNK_BYTES)?;
+        if !self.can_bring(&hash) {
+            return Err(SessionError::Full);
+        }
+        let size_bytes = bytes.len() as u64;
+        self.blobs.bring(Offer {
+            document,
+            hash,
+            size_bytes,
+        });
+        // PROTOCOL 4.27: it waits for what makes the document refer to it.
+        let ids = BTreeSet::from([document]);
+        let bring = Bring {
+            document,
+            hash,
+            after: self.last_push_of(&ids),
+            bytes,
+        };
+        self.send(lane, Frame::Bring(bring));
         Ok(())
     }
 
@@ -667,7 +613,8 @@ impl DeviceSession {
                 | Frame::Get(_)
                 | Frame::Here(_)
                 | Frame::Gone(_)
-                | Frame::Watch(_),
+                | Frame::Watch(_)
+                | Frame::Bring(_),
             ) => Err(RelayMisbehaved::NotForDevice(kind).into()),
             (_, Frame::Close(close)) => {
                 self.end(CloseReason::Peer(close));
@@ -714,16 +661,19 @@ impl DeviceSession {
             (State::Live { .. }, Frame::Withheld(withheld)) => self.handle_withheld(withheld),
             // PROTOCOL 4.25: a datagram may overtake the greeting, and is nothing then.
             (State::Greeting { .. }, Frame::Moved(_)) => Ok(()),
-            (State::Live { .. }, Frame::Positions(_) | Frame::Moved(_))
-                if !self.speaks_of_positions() =>
-            {
-                Err(RelayMisbehaved::LaterVersion(kind).into())
-            }
-            (State::Live { .. }, Frame::Positions(positions) | Frame::Moved(positions)) => {
-                self.outputs.push_back(DeviceOutput::Positions(positions));
-                Ok(())
+            (State::Live { .. }, Frame::Positions(seen) | Frame::Moved(seen)) => {
+                self.handle_positions(seen, kind)
             }
         }
+    }
+
+    fn handle_positions(&mut self, seen: Positions, kind: FrameKind) -> Result<(), SessionError> {
+        // PROTOCOL 9.1: a frame is sent only in sessions of its version.
+        if !self.speaks_of_positions() {
+            return Err(RelayMisbehaved::LaterVersion(kind).into());
+        }
+        self.outputs.push_back(DeviceOutput::Positions(seen));
+        Ok(())
     }
 
     fn handle_noted(&mut self, noted: Noted) -> Result<(), SessionError> {
@@ -996,10 +946,9 @@ impl DeviceSession {
     }
 
     const fn check_open(&self) -> Result<(), SessionError> {
-        if self.is_open() {
-            Ok(())
-        } else {
-            Err(SessionError::NotOpen)
+        match self.is_open() {
+            true => Ok(()),
+            false => Err(SessionError::NotOpen),
         }
     }
 
@@ -1041,16 +990,4 @@ impl std::fmt::Debug for DeviceSession {
             .field("scopes", &self.scopes.len())
             .finish_non_exhaustive()
     }
-}
-
-pub(crate) const fn wrong_size(weight: usize, max: usize) -> SessionError {
-    SessionError::WrongSize { weight, max }
-}
-
-/// Checks that something is there and not too much.
-pub(crate) const fn check_size(weight: usize, max: usize) -> Result<(), SessionError> {
-    if weight == 0 || weight > max {
-        return Err(wrong_size(weight, max));
-    }
-    Ok(())
 }

@@ -228,3 +228,15 @@ pub enum CloseReason {
     /// It could not go on.
     Failed(SessionError),
 }
+
+pub(crate) const fn wrong_size(weight: usize, max: usize) -> SessionError {
+    SessionError::WrongSize { weight, max }
+}
+
+/// Checks that something is there and not too much.
+pub(crate) const fn check_size(weight: usize, max: usize) -> Result<(), SessionError> {
+    if weight == 0 || weight > max {
+        return Err(wrong_size(weight, max));
+    }
+    Ok(())
+}

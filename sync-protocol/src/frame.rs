@@ -8,8 +8,8 @@ use gridbeat_base::{
 };
 
 use crate::{
-    Get, Gone, Here, Kept, Noted, Notice, Offer, Offered, Part, Positions, Prove, Removed, Seal,
-    Watch, Withheld,
+    Bring, Get, Gone, Here, Kept, Noted, Notice, Offer, Offered, Part, Positions, Prove, Removed,
+    Seal, Watch, Withheld,
 };
 
 /// One message between a device and a relay.
@@ -69,6 +69,8 @@ pub enum Frame {
     Positions(Positions),
     /// Where devices are that have moved. Since version 5.
     Moved(Positions),
+    /// A whole blob of one chunk that a document refers to. Since version 5.
+    Bring(Bring),
 }
 
 /// The device's greeting.
@@ -517,13 +519,18 @@ pub enum FrameKind {
     Positions,
     /// [`Frame::Moved`]
     Moved,
+    /// [`Frame::Bring`]
+    Bring,
 }
 
 impl FrameKind {
     /// Returns whether a frame of this kind travels on a stream of its own, not on the control stream.
     pub const fn has_own_stream(self) -> bool {
-        // PROTOCOL 6.3: a push, a feed frame, a snapshot frame and a part have a stream each.
-        matches!(self, Self::Push | Self::Feed | Self::Snapshot | Self::Part)
+        // PROTOCOL 6.3: a push, a feed frame, a snapshot frame, a part and a blob that is brought have a stream each.
+        matches!(
+            self,
+            Self::Push | Self::Feed | Self::Snapshot | Self::Part | Self::Bring
+        )
     }
 
     /// Returns whether a frame of this kind travels in a datagram, which may be lost, overtaken and doubled.
@@ -564,6 +571,7 @@ impl Frame {
             Self::Watch(_) => FrameKind::Watch,
             Self::Positions(_) => FrameKind::Positions,
             Self::Moved(_) => FrameKind::Moved,
+            Self::Bring(_) => FrameKind::Bring,
         }
     }
 }

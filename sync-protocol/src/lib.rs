@@ -8,8 +8,8 @@
 //! - `codec`, `body`, `pack`, `wire`: the bytes of frames, made and read there alone
 //! - `chunks`: raw changes taken apart for a pack, and put together again
 //! - `reader`: frames on a stream that carries many
-//! - `device_session`, `device_scope`, `device_blobs`: the device's end of a session
-//! - `relay_session`, `relay_pushes`, `relay_scope`, `relay_blobs`, `runs`: the relay's end
+//! - `device_session`, `device_output`, `device_scope`, `device_blobs`: the device's end of a session
+//! - `relay_session`, `relay_output`, `relay_pushes`, `relay_scope`, `relay_blobs`, `runs`: the relay's end
 //! - `snapshot`: a scope that comes to a device that has nothing of it, on both ends
 //! - `enrol`, `invitation`: how a device comes to be known, and what it is asked in by
 //! - `reconcile`: how two sides find which documents differ
@@ -31,6 +31,7 @@ mod chunk_set;
 mod chunks;
 mod codec;
 mod device_blobs;
+mod device_output;
 mod device_scope;
 mod device_session;
 mod enrol;
@@ -46,6 +47,7 @@ mod position_frame;
 mod reader;
 mod reconcile;
 mod relay_blobs;
+mod relay_output;
 mod relay_pushes;
 mod relay_scope;
 mod relay_session;
@@ -64,11 +66,12 @@ pub use blob::{
     verify_slice,
 };
 pub use blob_frame::{
-    BLOB_NOT_ATTACHED, Get, Kept, Offer, OfferAnswer, Offered, Part, Prove, Withheld,
+    BLOB_NOT_ATTACHED, Bring, Get, Kept, Offer, OfferAnswer, Offered, Part, Prove, Withheld,
 };
 pub use chunk_set::ChunkSet;
 pub use codec::{decode, encode};
-pub use device_session::{DeviceInput, DeviceOutput, DeviceSession};
+pub use device_output::{DeviceInput, DeviceOutput};
+pub use device_session::DeviceSession;
 pub use enrol::{
     ENROL_ALPN, EnrolAnswer, EnrolCode, EnrolRefusal, EnrolRequest, Fingerprint, FingerprintError,
     Issued, KeyRequest, Redeem,
@@ -87,8 +90,9 @@ pub use misbehaved::{DeviceMisbehaved, RelayMisbehaved};
 pub use position_frame::{Fix, Gone, Here, Positions, Seen, Sighting, Watch};
 pub use reader::{FrameReader, write_prefixed};
 pub use reconcile::{Item, ReconcileError, Reconciler, Step, respond};
-pub use relay_session::{RelayInput, RelayOutput, RelaySession};
+pub use relay_output::{RelayInput, RelayOutput};
+pub use relay_session::RelaySession;
 pub use version::{
-    ALPN, VERSION_NEWEST, VERSION_OF_APART, VERSION_OF_BLOBS, VERSION_OF_LEAVING,
-    VERSION_OF_POSITIONS, VERSION_OF_SNAPSHOTS, VERSION_OLDEST,
+    ALPN, VERSION_NEWEST, VERSION_OF_APART, VERSION_OF_BLOBS, VERSION_OF_BRINGING,
+    VERSION_OF_LEAVING, VERSION_OF_POSITIONS, VERSION_OF_SNAPSHOTS, VERSION_OLDEST,
 };

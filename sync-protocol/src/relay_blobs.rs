@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 
 use gridbeat_base::BlobHash;
 
-use crate::blob::{chunk_count, is_blob_size, verify_slice};
+use crate::blob::{blob_hash, chunk_count, is_blob_size, verify_slice};
 use crate::limits::{OFFERS_OPEN_MAX, PARTS_ASKED_MAX, PARTS_OUT_MAX};
-use crate::{BlobNonce, ChunkSet, DeviceMisbehaved, Get, Offer, OfferAnswer, Part, Prove};
+use crate::{BlobNonce, Bring, ChunkSet, DeviceMisbehaved, Get, Offer, OfferAnswer, Part, Prove};
 
 /// An offer that was not answered to its end.
 #[derive(Debug)]
@@ -23,6 +23,10 @@ struct Open {
 enum Step {
     /// Our answer is being made.
     Asked,
+    /// All of it came with it, and is handled when the pushes are that it waits for.
+    Brought { after: u64, bytes: Vec<u8> },
+    /// It is being made durable.
+    Keeping,
     /// We want the chunks that are not in `came`: those are kept, or under way to be.
     Wanted { came: ChunkSet, keeping: usize },
     /// A proof is to come under this nonce.
@@ -65,6 +69,48 @@ impl RelayBlobs {
         Ok(())
     }
 
+    /// Takes in a whole blob, and verifies it.
+    pub(crate) fn bring(&mut self, bring: Bring) -> Result<(), DeviceMisbehaved> {
+        let Bring {
+            document,
+            hash,
+            after,
+            bytes,
+        } = bring;
+        let size_bytes = bytes.len() as u64;
+        self.offer(Offer {
+            document,
+            hash,
+            size_bytes,
+        })?;
+        // PROTOCOL 4.27: it is the blob.
+        if blob_hash(&bytes) != hash {
+            return Err(DeviceMisbehaved::PartContent(0));
+        }
+        if let Some(open) = self.offers.get_mut(&hash) {
+            open.step = Step::Brought { after, bytes };
+        }
+        Ok(())
+    }
+
+    /// Returns whether a blob was brought that was not given out.
+    pub(crate) fn has_brought(&self) -> bool {
+        let mut offers = self.offers.values();
+        offers.any(|open| matches!(open.step, Step::Brought { .. }))
+    }
+
+    /// Gives out a blob that was brought and whose turn it is.
+    pub(crate) fn release(&mut self, is_handled: impl Fn(u64) -> bool) -> Option<(Offer, Vec<u8>)> {
+        let is_due = |open: &&mut Open| matches!(open.step, Step::Brought { after, .. } if is_handled(after));
+        let open = self.offers.values_mut().find(is_due)?;
+        match std::mem::replace(&mut open.step, Step::Keeping) {
+            Step::Brought { bytes, .. } => Some((open.offer, bytes)),
+            Step::Asked | Step::Keeping | Step::Wanted { .. } | Step::Prove(_) | Step::Proved => {
+                unreachable!("it was looked at just before")
+            }
+        }
+    }
+
     /// Notes our answer to an offer; says whether one was due that has this form.
     pub(crate) fn answered(&mut self, hash: BlobHash, answer: &OfferAnswer) -> bool {
         let Some(open) = self.offers.get_mut(&hash) else {
@@ -78,9 +124,13 @@ impl RelayBlobs {
                 Step::Asked,
                 OfferAnswer::Prove(_) | OfferAnswer::Complete | OfferAnswer::Refused(_),
             )
-            | (Step::Proved, OfferAnswer::Complete | OfferAnswer::Refused(_)) => true,
-            (Step::Wanted { .. } | Step::Prove(_), _)
-            | (Step::Proved, OfferAnswer::Wanted(_) | OfferAnswer::Prove(_)) => false,
+            | (Step::Keeping | Step::Proved, OfferAnswer::Complete | OfferAnswer::Refused(_)) => {
+                true
+            }
+            (Step::Brought { .. } | Step::Wanted { .. } | Step::Prove(_), _)
+            | (Step::Keeping | Step::Proved, OfferAnswer::Wanted(_) | OfferAnswer::Prove(_)) => {
+                false
+            }
         };
         match answer {
             OfferAnswer::Wanted(kept) => {
@@ -162,7 +212,11 @@ impl RelayBlobs {
         };
         match std::mem::replace(step, Step::Proved) {
             Step::Prove(nonce) => Ok((*offer, nonce)),
-            Step::Asked | Step::Wanted { .. } | Step::Proved => {
+            Step::Asked
+            | Step::Brought { .. }
+            | Step::Keeping
+            | Step::Wanted { .. }
+            | Step::Proved => {
                 unreachable!("it was looked at just before")
             }
         }
@@ -192,7 +246,7 @@ impl Open {
     const fn keeping(&self) -> usize {
         match &self.step {
             Step::Wanted { keeping, .. } => *keeping,
-            Step::Asked | Step::Prove(_) | Step::Proved => 0,
+            Step::Asked | Step::Brought { .. } | Step::Keeping | Step::Prove(_) | Step::Proved => 0,
         }
     }
 }

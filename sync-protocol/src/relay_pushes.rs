@@ -90,6 +90,12 @@ impl RelayPushes {
         Some(push)
     }
 
+    /// Returns whether every push up to a number was acknowledged.
+    pub(crate) fn is_handled(&self, number: u64) -> bool {
+        let oldest = self.open.keys().next();
+        self.through >= number && oldest.is_none_or(|oldest| *oldest > number)
+    }
+
     /// Takes note of an acknowledgement.
     pub(crate) fn acknowledge(&mut self, number: u64) -> Option<PushIn> {
         self.open.remove(&number)

@@ -19,112 +19,23 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use gridbeat_base::{BlobHash, DeviceId, Incarnation, Install, Lane, Monotonic, Scope, WallTime};
 
-use crate::device_session::{check_size, wrong_size};
+use crate::error::{check_size, wrong_size};
 use crate::limits::{
     FEED_ENTRIES_MAX, FEED_WEIGHT_MAX, FEED_WINDOW_BYTES, GREETING_TIMEOUT, SIGHTINGS_MAX,
     SIGHTINGS_MOVED_MAX, SNAPSHOT_DOCUMENTS_MAX,
 };
 use crate::relay_blobs::RelayBlobs;
+use crate::relay_output::{RelayInput, RelayOutput};
 use crate::relay_pushes::RelayPushes;
 use crate::relay_scope::RelayScope;
 use crate::{
-    Ack, Applied, BatchProof, BatchStatement, BlobNonce, Close, CloseReason, Compare, Compared,
-    DeviceMisbehaved, Feed, Frame, FrameKind, Get, Gone, Grant, Hello, Here, Kept, Noted, Notice,
-    Offer, OfferAnswer, Offered, PackForm, Part, Positions, Possession, Prove, PublicKey, Push,
-    PushDocument, Reason, Reconcile, RemovalHash, RemovalProof, Removed, ScopeGreeting,
-    SessionError, Snapshot, Taken, VERSION_OF_BLOBS, VERSION_OF_LEAVING, VERSION_OF_POSITIONS,
-    VERSION_OF_SNAPSHOTS, Versions, Watch, Welcome, Withheld,
+    Ack, Applied, BatchProof, BatchStatement, Bring, Close, CloseReason, Compare, Compared,
+    DeviceMisbehaved, Feed, Frame, FrameKind, Get, Grant, Hello, Kept, Noted, Notice, Offer,
+    OfferAnswer, Offered, PackForm, Part, Positions, Prove, PublicKey, Push, Reason, Reconcile,
+    RemovalHash, RemovalProof, Removed, ScopeGreeting, SessionError, Snapshot, Taken,
+    VERSION_OF_BLOBS, VERSION_OF_BRINGING, VERSION_OF_LEAVING, VERSION_OF_POSITIONS,
+    VERSION_OF_SNAPSHOTS, Versions, Welcome, Withheld,
 };
-
-/// What a relay's session takes in.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum RelayInput {
-    /// A frame came from the device.
-    Frame(Frame),
-    /// The time may have come that [`RelaySession::next_deadline`] named.
-    Deadline,
-}
-
-/// What a relay's session wants done.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum RelayOutput {
-    /// Send a frame: on a stream of its own if [`crate::FrameKind::has_own_stream`], else on the
-    /// control stream.
-    Send {
-        /// How urgent it is.
-        lane: Lane,
-        /// The frame.
-        frame: Frame,
-    },
-    /// The device greeted. Look it up, and call [`RelaySession::welcome`] or [`RelaySession::close`].
-    Greeted(Hello),
-    /// Changes to admit. Comes only after the welcome; whether the scope may be written is the
-    /// caller's to judge. Answer by [`RelaySession::acknowledge`], in any order.
-    Pushed {
-        /// The push's number.
-        number: u64,
-        /// The scope.
-        scope: Scope,
-        /// The documents.
-        documents: Vec<PushDocument>,
-        /// What proves who pushed them; signed if the device has a signing key.
-        proof: BatchProof,
-    },
-    /// The device has committed a scope's feed up to here; the window has opened.
-    Applied {
-        /// The scope.
-        scope: Scope,
-        /// The last entry committed.
-        seq: u64,
-    },
-    /// The device has committed a scope's snapshot up to a frame; the window has opened, and after the last one the
-    /// scope is fed.
-    Taken {
-        /// The scope.
-        scope: Scope,
-    },
-    /// A message of range reconciliation. Answer by [`RelaySession::reconcile`].
-    Reconcile {
-        /// The scope.
-        scope: Scope,
-        /// A message of the negentropy protocol.
-        message: Vec<u8>,
-    },
-    /// Documents to compare. Answer by [`RelaySession::compared`], in one or several frames.
-    Compare(Compare),
-    /// What the device has removed. Answer by [`RelaySession::noted`], after its commit.
-    Removed(Box<RemovalProof>),
-    /// The device has a blob. Answer by [`RelaySession::offered`].
-    Offered(Offer),
-    /// A chunk of a blob that is wanted, verified. Answer by [`RelaySession::kept`], after its commit.
-    Part {
-        /// The offer it belongs to.
-        offer: Offer,
-        /// The chunk.
-        chunk: u32,
-        /// Its bytes.
-        bytes: Vec<u8>,
-    },
-    /// What is to prove that the device holds a blob. Answer by [`RelaySession::offered`].
-    Proved {
-        /// The offer it belongs to.
-        offer: Offer,
-        /// The nonce that was given out for it.
-        nonce: BlobNonce,
-        /// The proof.
-        proof: Possession,
-    },
-    /// Chunks of a blob are asked for. Answer by [`RelaySession::give`] or [`RelaySession::withhold`].
-    Get(Get),
-    /// The device tells where it is. What comes with a lower number than the last word of it is old.
-    Here(Here),
-    /// The device tells nobody any more where it is; likewise.
-    Gone(Gone),
-    /// The device wants to be told where others are, or no more. If so, answer by [`RelaySession::positions`].
-    Watch(Watch),
-    /// The session is over. Always the last output.
-    Closed(CloseReason),
-}
 
 enum State {
     /// The device's greeting has not come.
@@ -257,7 +168,8 @@ impl RelaySession {
         self.scopes = granted;
         self.state = State::Live { install, version };
         self.send(Lane::Control, Frame::Welcome(welcome));
-        let result = self.release_pushes();
+        let result = self.release_pushes().and_then(|()| self.check_brought());
+        self.release_brought();
         self.end_if_failed(result)
     }
 
@@ -287,6 +199,7 @@ impl RelaySession {
             scope.note_own(first, entries);
         }
         self.send(Lane::Control, Frame::Ack(ack));
+        self.release_brought();
         Ok(())
     }
 
@@ -709,6 +622,7 @@ impl RelaySession {
                 self.pushes.accept(push)?;
                 self.release_pushes()
             }
+            (_, Frame::Bring(bring)) => self.handle_bring(bring),
             (State::Greeting { .. }, Frame::Hello(hello)) => self.handle_hello(hello),
             (State::Greeted { .. } | State::Live { .. }, Frame::Hello(_)) => {
                 Err(DeviceMisbehaved::GreetedTwice.into())
@@ -777,6 +691,36 @@ impl RelaySession {
         self.blobs.offer(offer)?;
         self.outputs.push_back(RelayOutput::Offered(offer));
         Ok(())
+    }
+
+    fn handle_bring(&mut self, bring: Bring) -> Result<(), SessionError> {
+        // PROTOCOL 3.3: it may overtake the greeting, on another stream; it waits.
+        self.blobs.bring(bring)?;
+        self.check_brought()?;
+        self.release_brought();
+        Ok(())
+    }
+
+    /// Checks that nothing was brought in a session whose version has no bringing, once that is known.
+    fn check_brought(&self) -> Result<(), SessionError> {
+        let is_older =
+            matches!(self.state, State::Live { version, .. } if version < VERSION_OF_BRINGING);
+        if is_older && self.blobs.has_brought() {
+            return Err(DeviceMisbehaved::LaterVersion(FrameKind::Bring).into());
+        }
+        Ok(())
+    }
+
+    /// Hands on every blob that was brought and whose turn it is.
+    fn release_brought(&mut self) {
+        if !matches!(self.state, State::Live { version, .. } if version >= VERSION_OF_BRINGING) {
+            return;
+        }
+        while let Some((offer, bytes)) = self.blobs.release(|number| self.pushes.is_handled(number))
+        {
+            self.outputs
+                .push_back(RelayOutput::Brought { offer, bytes });
+        }
     }
 
     fn handle_prove(&mut self, prove: Prove) -> Result<(), SessionError> {

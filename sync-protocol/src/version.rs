@@ -23,6 +23,9 @@ pub const VERSION_OF_BLOBS: u16 = 4;
 /// The version from which on devices tell where they are.
 pub const VERSION_OF_POSITIONS: u16 = 5;
 
+/// The version from which on blobs of one chunk are brought, without being offered.
+pub const VERSION_OF_BRINGING: u16 = 5;
+
 /// The name of the protocol in TLS's application-layer negotiation (ALPN).
 pub const ALPN: &[u8] = b"gridbeat/1";
 

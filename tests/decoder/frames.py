@@ -32,6 +32,8 @@ SLICE_BYTES_MAX = 17088
 SIGHTINGS_MAX = 256
 SIGHTINGS_MOVED_MAX = 12
 
+CHUNK_BYTES = 16384  # 4.19
+
 CHUNKS_MAX, RUNS_MAX = 2048, 2049  # 4.18
 
 WINDOW_BYTES_MAX = 4 << 20  # 5.1
@@ -368,6 +370,7 @@ FRAMES = {
     24: ("watch", {"wanted": boolean}),
     25: ("positions", {"now": time, "sightings": array(sighting, SIGHTINGS_MAX)}),
     26: ("moved", {"now": time, "sightings": array(sighting, SIGHTINGS_MOVED_MAX)}),
+    27: ("bring", {"document": identity, "blob": hash_of_32, "after": uint(), "bytes": blob(CHUNK_BYTES)}),
 }
 frame_shape = choice("frame", FRAMES)
 

@@ -240,7 +240,7 @@ class Refusals(unittest.TestCase):
             frames.decode(data)
 
     def test_what_cannot_be_skipped(self):
-        self.refuse(encode([27, "a"]), "frame 27 is unknown")
+        self.refuse(encode([28, "a"]), "frame 28 is unknown")
         self.refuse(encode([16, bytes(32), [4]]), "answer 4 is unknown")
         self.refuse(encode([4, "a", 1, bytes(16), 1, [4, b""]]), "pack 4 is unknown")
         self.refuse(encode([4, "a", 1, bytes(16), 1, [0, encode([[], [], [], [[4]]])]]), "entry 4 is unknown")

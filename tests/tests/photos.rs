@@ -1,5 +1,7 @@
 //! Photos that arrive: what an officer attaches comes to the relay and to whoever opens the record, chunk by chunk and
 //! whatever cuts it off; and to nobody else.
+//!
+//! long because a photo's whole way is told here, and each turn of it can go wrong.
 
 use std::fs;
 use std::time::Duration;
@@ -8,7 +10,9 @@ use gridbeat_base::{BlobHash, DocumentId, Media, Scope};
 use gridbeat_device_core::{BlobState, Output, SaveError};
 use gridbeat_domain::{IncidentIntent, PhotoRole};
 use gridbeat_sync_protocol::limits::{BLOB_BYTES_MAX, PARTS_OUT_MAX};
-use gridbeat_sync_protocol::{CHUNK_BYTES, Frame, FrameKind};
+use gridbeat_sync_protocol::{
+    BLOB_NOT_ATTACHED, Bring, CHUNK_BYTES, Frame, FrameKind, OfferAnswer, blob_hash,
+};
 use rusqlite::Connection;
 
 use crate::pump::{World, report, scope};
@@ -335,6 +339,106 @@ fn a_photo_is_given_through_a_record_that_one_may_read_and_proven_for_any_other(
     world.sync(1);
     let is_here = true;
     assert_eq!(state(&world, 1, own, hash), BlobState::Received { is_here });
+}
+
+#[test]
+fn what_has_one_chunk_comes_with_its_record_in_one_round_trip() {
+    let mut world = World::new(2);
+    world.report(0, "井盖破损");
+    world.sync_all();
+    world.unlink(0);
+    let document = world.report(0, "占道经营").document;
+    let small = world.attach(0, document, &photo(1));
+    let large = world.attach(0, document, &photo(2));
+    world.link(0);
+    world.carry_up(0);
+    let rows = world.store().attachments().unwrap();
+    let row = rows.iter().find(|it| it.hash == small).unwrap();
+    assert!(row.is_received, "before the device has heard anything");
+    world.carry_down(0, usize::MAX);
+    let is_here = true;
+    assert_eq!(
+        state(&world, 0, document, small),
+        BlobState::Received { is_here }
+    );
+    assert_eq!(state(&world, 0, document, large), BlobState::Here);
+    world.settle();
+    assert_eq!(received(&world, 0, document), (2, 2));
+    assert_eq!(world.relay.counters().blobs_received, 2);
+    // Whoever reads the record reads it, whole and verified.
+    assert!(world.open(1, document, small));
+    world.settle();
+    let read = world.seats[1].device.get_blob(small).unwrap();
+    assert_eq!(read, Some(photo(1)));
+    assert!(world.store().check_blobs().unwrap().is_sound());
+}
+
+#[test]
+fn what_is_brought_again_after_a_cut_is_received_once() {
+    let mut world = World::new(1);
+    world.report(0, "井盖破损");
+    world.sync_all();
+    world.unlink(0);
+    let document = world.report(0, "占道经营").document;
+    let hash = world.attach(0, document, &photo(1));
+    for _ in 0..3 {
+        world.link(0);
+        world.carry_up(0);
+        // The relay's word does not come back.
+        world.unlink(0);
+    }
+    world.sync(0);
+    assert_eq!(received(&world, 0, document), (1, 1));
+    let check = world.store().check_blobs().unwrap();
+    assert_eq!((check.whole, check.uploads), (1, 0));
+    // After a session in which the relay was not heard, it is not known to take what is brought.
+    assert_eq!(world.parts, [(hash, 0); 2]);
+}
+
+#[test]
+fn whoever_brings_what_the_relay_has_need_not_prove_it() {
+    let elsewhere = Scope::new("蛟川").unwrap();
+    let mut world = World::new(2);
+    world.grant(1, &[&elsewhere]);
+    let document = world.report(0, "沿街晾挂").document;
+    world.attach(0, document, &photo(1));
+    world.sync_all();
+    let own = report("同一张照片", "钱", None);
+    let own = world.create_in(1, &elsewhere, &own).document;
+    world.attach(1, own, &photo(1));
+    world.settle();
+    assert_eq!(received(&world, 1, own), (1, 1));
+    assert_eq!(world.relay.counters().blobs_proven, 0);
+    assert_eq!(world.store().check_blobs().unwrap().whole, 1);
+}
+
+#[test]
+fn what_is_brought_for_a_record_that_one_may_not_read_is_not_kept() {
+    let elsewhere = Scope::new("蛟川").unwrap();
+    let mut world = World::new(2);
+    world.grant(1, &[&elsewhere]);
+    let document = world.report(0, "沿街晾挂").document;
+    let hash = blob_hash(&photo(1));
+    world.refer(0, document, hash);
+    world.sync_all();
+    let bytes = photo(1);
+    let bring = Frame::Bring(Bring {
+        document,
+        hash,
+        after: 0,
+        bytes,
+    });
+    world.say(1, bring);
+    let answer = world.seats[1].inbox.pop_front();
+    let Some(Frame::Offered(offered)) = answer else {
+        panic!("{answer:?}");
+    };
+    let OfferAnswer::Refused(reason) = offered.answer else {
+        panic!("{offered:?}");
+    };
+    assert_eq!(reason.code, BLOB_NOT_ATTACHED);
+    let check = world.store().check_blobs().unwrap();
+    assert_eq!((check.whole, check.uploads), (0, 0));
 }
 
 #[test]

@@ -41,7 +41,7 @@ pub(crate) struct Seat {
     /// How far its clock is ahead of the relay's, in milliseconds.
     pub(crate) ahead_ms: i64,
     session: Option<SessionId>,
-    inbox: VecDeque<Frame>,
+    pub(crate) inbox: VecDeque<Frame>,
     number: u8,
 }
 
@@ -271,6 +271,8 @@ impl World {
                         hello.versions.newest = hello.versions.newest.min(self.newest);
                     } else if let Frame::Part(part) = &frame {
                         self.parts.push((part.hash, part.chunk));
+                    } else if let Frame::Bring(bring) = &frame {
+                        self.parts.push((bring.hash, 0));
                     }
                     let bytes = encode(&frame);
                     self.carried.0 += bytes.len();
@@ -295,6 +297,14 @@ impl World {
         }
         self.work();
         moved
+    }
+
+    /// Says a frame to the relay in a device's session, as a program might that is not ours.
+    pub(crate) fn say(&mut self, place: usize, frame: Frame) {
+        let session = self.seats[place].session.unwrap();
+        let now = self.relay_now();
+        self.relay.handle_frame(now, session, frame);
+        self.work();
     }
 
     /// Carries at most so many frames to a device. Says if there was anything.

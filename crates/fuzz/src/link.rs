@@ -201,7 +201,8 @@ fn first_change(frame: &mut Frame) -> Option<&mut Vec<u8>> {
         | Frame::Gone(_)
         | Frame::Watch(_)
         | Frame::Positions(_)
-        | Frame::Moved(_) => None,
+        | Frame::Moved(_)
+        | Frame::Bring(_) => None,
     }
 }
 

@@ -188,7 +188,8 @@ fn pack_input(frame: &[u8]) -> Option<Vec<u8>> {
         | Frame::Gone(_)
         | Frame::Watch(_)
         | Frame::Positions(_)
-        | Frame::Moved(_) => return None,
+        | Frame::Moved(_)
+        | Frame::Bring(_) => return None,
     };
     // A target's mode names the frame by the rest of three, or by a bit.
     let (mode, apart) = match form {

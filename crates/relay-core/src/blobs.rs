@@ -16,7 +16,7 @@ use crate::reasons::{
     STORAGE_FAILED, STORAGE_FULL, Why,
 };
 use crate::relay::{Relay, Waiting};
-use crate::{Answer, BlobStanding, ChunkOutcome, NewChunk, SessionId, StoreFault, Task};
+use crate::{Answer, BlobStanding, ChunkOutcome, NewBlob, NewChunk, SessionId, StoreFault, Task};
 
 /// Most bytes of a blob that goes in the lane of previews (`PROTOCOL.md`, 6.4).
 const PREVIEW_BYTES_MAX: u64 = 64 * 1024;
@@ -27,6 +27,9 @@ pub(crate) struct Offering {
     session: SessionId,
     hash: BlobHash,
 }
+
+/// Names a blob that was brought, and the session that brought it.
+pub(crate) type BlobOf = Offering;
 
 /// A chunk that is to become durable, and the session that brought it.
 #[derive(Debug)]
@@ -155,6 +158,70 @@ impl Relay {
             Waiting::KeepChunks(waiting),
             Task::KeepChunks { chunks, at },
         );
+    }
+
+    /// Takes in a whole blob that was verified.
+    pub(crate) fn blob_brought(&mut self, session: SessionId, offer: Offer, bytes: Vec<u8>) {
+        let Some(open) = self.sessions.get(&session) else {
+            return;
+        };
+        let of = BlobOf {
+            session,
+            hash: offer.hash,
+        };
+        let device = open.device;
+        let blob = NewBlob {
+            device,
+            offer,
+            bytes,
+        };
+        self.brought.push_back((of, blob));
+    }
+
+    /// Makes the blobs durable that were brought meanwhile, if none are being made so.
+    pub(crate) fn keep_brought(&mut self, now: Now) {
+        if self.keeps_brought || self.brought.is_empty() {
+            return;
+        }
+        let count = self.brought.len().min(KEEP_CHUNKS_MAX);
+        let (waiting, blobs) = self.brought.drain(..count).unzip();
+        self.keeps_brought = true;
+        let at = now.wall;
+        self.run(Waiting::Bring(waiting), Task::Bring { blobs, at });
+    }
+
+    /// Tells the devices what became of the blobs that they brought.
+    pub(crate) fn blobs_brought(
+        &mut self,
+        now: Now,
+        brought: &[BlobOf],
+        result: Result<Answer, StoreFault>,
+    ) {
+        self.keeps_brought = false;
+        let refused = |why: Why| OfferAnswer::Refused(why.reason());
+        let answers: Vec<OfferAnswer> = match result {
+            Ok(Answer::Brought(kept)) => {
+                let answer = |is_kept| match is_kept {
+                    true => OfferAnswer::Complete,
+                    false => refused(BLOB_NOT_ATTACHED),
+                };
+                kept.into_iter().map(answer).collect()
+            }
+            Ok(_) => panic!("blobs were brought by another task's answer"),
+            // Records go on all the same.
+            Err(StoreFault::Full) => vec![refused(STORAGE_FULL); brought.len()],
+            Err(_) => vec![refused(STORAGE_FAILED); brought.len()],
+        };
+        for (of, answer) in brought.iter().zip(answers) {
+            let Some(open) = self.sessions.get_mut(&of.session) else {
+                continue;
+            };
+            self.counters.blobs_received += u64::from(answer == OfferAnswer::Complete);
+            if let Err(error) = open.protocol.offered(of.hash, answer) {
+                self.close_internal(now, of.session, &error);
+            }
+            self.settle(now, of.session);
+        }
     }
 
     /// Tells the devices whose chunks are durable.

@@ -52,7 +52,7 @@ pub use relay::Relay;
 pub use session::SessionId;
 pub use task::{
     Answer, BlobChunks, BlobStanding, ChunkOutcome, ComparedWith, Comparison, EndedGrant, Greeting,
-    Inventory, LoggedChange, NewChunk, Page, Removal, Rights, ScopePosition, SnapshotPage,
+    Inventory, LoggedChange, NewBlob, NewChunk, Page, Removal, Rights, ScopePosition, SnapshotPage,
     StoreFault, StoredChange, StoredDocument, StoredEntry, Surrender, Task, TaskId, Warrant,
     WholeDocument,
 };

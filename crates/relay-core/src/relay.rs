@@ -19,7 +19,7 @@ use gridbeat_sync_protocol::{
     Close, CloseReason, Frame, Get, PublicKey, RelayInput, RelayOutput, SessionError,
 };
 
-use crate::blobs::{ChunkOf, Offering};
+use crate::blobs::{BlobOf, ChunkOf, Offering};
 use crate::cycle::{Cycle, Placing};
 use crate::fan::Fan;
 use crate::leave::Keeping;
@@ -28,7 +28,9 @@ use crate::positions::Whereabouts;
 use crate::reasons::{DEVICE_SUSPENDED, INTERNAL, RELAY_DRAINING};
 use crate::session::{PendingPush, Session};
 use crate::turns::Turns;
-use crate::{Answer, Config, Counters, Output, PlaceError, SessionId, StoreFault, Task, TaskId};
+use crate::{
+    Answer, Config, Counters, NewBlob, Output, PlaceError, SessionId, StoreFault, Task, TaskId,
+};
 
 /// What a task under way is for.
 #[derive(Debug)]
@@ -45,6 +47,7 @@ pub(crate) enum Waiting {
     Keep(Keeping),
     Offer(Offering),
     KeepChunks(Vec<ChunkOf>),
+    Bring(Vec<BlobOf>),
     ReadChunks { session: SessionId, get: Get },
 }
 
@@ -88,6 +91,9 @@ pub struct Relay {
     /// The chunks of blobs that wait to be made durable, and whether some are being made so.
     pub(crate) chunks: VecDeque<ChunkOf>,
     pub(crate) keeps_chunks: bool,
+    /// The same of whole blobs.
+    pub(crate) brought: VecDeque<(BlobOf, NewBlob)>,
+    pub(crate) keeps_brought: bool,
     pub(crate) whereabouts: Whereabouts,
     draining: bool,
     tasks: BTreeMap<TaskId, Waiting>,
@@ -123,6 +129,8 @@ impl Relay {
             counters: Counters::default(),
             chunks: VecDeque::new(),
             keeps_chunks: false,
+            brought: VecDeque::new(),
+            keeps_brought: false,
             whereabouts: Whereabouts::default(),
             draining: false,
             tasks: BTreeMap::new(),
@@ -216,6 +224,7 @@ impl Relay {
             Waiting::Keep(keeping) => self.kept(now, keeping, result),
             Waiting::Offer(offering) => self.offer_looked_up(now, offering, result),
             Waiting::KeepChunks(chunks) => self.chunks_kept(now, chunks, result),
+            Waiting::Bring(brought) => self.blobs_brought(now, &brought, result),
             Waiting::ReadChunks { session, get } => self.chunks_read(now, session, get, result),
             // Shutting down, there is no later to try them again.
             Waiting::Marks if self.draining => self.marks.forget(),
@@ -415,6 +424,7 @@ impl Relay {
                     chunk,
                     bytes,
                 } => self.chunk_came(session, offer, chunk, bytes),
+                RelayOutput::Brought { offer, bytes } => self.blob_brought(session, offer, bytes),
                 RelayOutput::Proved {
                     offer,
                     nonce,
@@ -452,6 +462,7 @@ impl Relay {
         if !self.draining {
             self.start_cycle(now);
             self.keep_chunks(now);
+            self.keep_brought(now);
         }
         for scope in std::mem::take(&mut self.dirty) {
             self.fan_out(&scope);
@@ -484,6 +495,7 @@ impl Waiting {
             Self::Keep(_) => "keep",
             Self::Offer(_) => "offer",
             Self::KeepChunks(_) => "keep_chunks",
+            Self::Bring(_) => "bring",
             Self::ReadChunks { .. } => "read_chunks",
         }
     }

@@ -108,6 +108,13 @@ pub enum Task {
         /// The relay's time.
         at: WallTime,
     },
+    /// Keeps whole blobs of one chunk that were verified. Answered by [`Answer::Brought`].
+    Bring {
+        /// The blobs, in order.
+        blobs: Vec<NewBlob>,
+        /// The relay's time: a grant that ended still lets blobs in until its window is over.
+        at: WallTime,
+    },
     /// Holds the proof that a device has a blob against the blob. Answered by [`Answer::Proven`].
     Prove {
         /// The device.
@@ -139,6 +146,7 @@ impl Task {
             | Self::Keep(_)
             | Self::Offer { .. }
             | Self::KeepChunks { .. }
+            | Self::Bring { .. }
             | Self::Prove { .. } => true,
             Self::Greet { .. }
             | Self::Rights { .. }
@@ -166,6 +174,7 @@ impl Task {
             Self::Keep(_) => "keep",
             Self::Offer { .. } => "offer",
             Self::KeepChunks { .. } => "keep_chunks",
+            Self::Bring { .. } => "bring",
             Self::Prove { .. } => "prove",
             Self::ReadChunks { .. } => "read_chunks",
         }
@@ -213,6 +222,9 @@ pub enum Answer {
     Offered(BlobStanding),
     /// To [`Task::KeepChunks`]: what became of each, in order.
     ChunksKept(Vec<ChunkOutcome>),
+    /// To [`Task::Bring`]: whether each is now its document's, in order; `false` if the document is none that the device may
+    /// see, or does not refer to it.
+    Brought(Vec<bool>),
     /// To [`Task::Prove`]: whether the blob is now the document's.
     Proven(bool),
     /// To [`Task::ReadChunks`]; `None` if the device may not have it, or it is not here.
@@ -231,6 +243,17 @@ pub struct NewChunk {
     /// The chunk.
     pub chunk: u32,
     /// Its bytes, which were verified against the blob's name.
+    pub bytes: Vec<u8>,
+}
+
+/// A whole blob of one chunk that a device has brought for a document.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NewBlob {
+    /// The device.
+    pub device: DeviceId,
+    /// What it is, and for which document.
+    pub offer: Offer,
+    /// Its bytes, which were verified against its name.
     pub bytes: Vec<u8>,
 }
 

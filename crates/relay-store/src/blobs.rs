@@ -11,7 +11,7 @@ use std::io::{self, Read};
 
 use gridbeat_base::{BlobHash, DeviceId, DocumentId, WallTime};
 use gridbeat_relay_core::{
-    Answer, BlobChunks, BlobStanding, ChunkOutcome, NewChunk, Rights, StoreFault,
+    Answer, BlobChunks, BlobStanding, ChunkOutcome, NewBlob, NewChunk, Rights, StoreFault,
 };
 use gridbeat_sync_protocol::{BlobNonce, BlobTree, ChunkSet, Get, Offer, Possession, chunk_count};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
@@ -109,6 +109,18 @@ pub(crate) fn offer(
     if uploads(tx, device)? >= UPLOADS_MAX {
         return Ok(BlobStanding::TooMany);
     }
+    begin(tx, device, offer, seen.document, at)?;
+    Ok(BlobStanding::Wanted(ChunkSet::empty(count)))
+}
+
+/// Writes the row of an upload.
+fn begin(
+    tx: &Transaction<'_>,
+    device: DeviceId,
+    offer: &Offer,
+    document: i64,
+    at: WallTime,
+) -> Result<(), StoreFault> {
     tx.prepare_cached(
         "INSERT INTO blob (hash, device, document, size, since) VALUES (?1, ?2, ?3, ?4, ?5)",
     )
@@ -116,13 +128,13 @@ pub(crate) fn offer(
         insert.execute(params![
             offer.hash.bytes(),
             device.bytes(),
-            seen.document,
+            document,
             to_sql(offer.size_bytes),
             at.millis(),
         ])
     })
     .map_err(fault)?;
-    Ok(BlobStanding::Wanted(ChunkSet::empty(count)))
+    Ok(())
 }
 
 /// Keeps chunks; says what became of each, in order.
@@ -158,6 +170,45 @@ pub(crate) fn keep_chunks(
     }
     let outcome = |chunk: &NewChunk| outcomes[&(chunk.device, chunk.hash)];
     Ok(Answer::ChunksKept(chunks.iter().map(outcome).collect()))
+}
+
+/// Keeps whole blobs of one chunk; says of each whether it is its document's now, in order.
+pub(crate) fn bring(
+    tx: &Transaction<'_>,
+    blobs: &[NewBlob],
+    at: WallTime,
+) -> Result<Vec<bool>, StoreFault> {
+    let mut kept = Vec::new();
+    for blob in blobs {
+        kept.push(bring_one(tx, blob, at)?);
+    }
+    Ok(kept)
+}
+
+fn bring_one(tx: &Transaction<'_>, blob: &NewBlob, at: WallTime) -> Result<bool, StoreFault> {
+    let (device, offer) = (blob.device, &blob.offer);
+    let Some(seen) = seen(tx, device, offer.document, offer.hash, Some(at))? else {
+        return Ok(false);
+    };
+    if seen.is_complete {
+        return Ok(true);
+    }
+    // What had come of it from this device in another way, if anything.
+    if let Some(begun) = upload(tx, device, offer.hash)? {
+        delete(tx, begun.id)?;
+    }
+    if whole(tx, offer.hash)?.is_some() {
+        // Whoever brings it has it.
+        complete(tx, seen.document, offer.hash)?;
+        return Ok(true);
+    }
+    begin(tx, device, offer, seen.document, at)?;
+    let line = upload(tx, device, offer.hash)?.ok_or_else(|| damaged("a blob is not there"))?;
+    tx.prepare_cached("INSERT INTO blob_chunk VALUES (?1, ?2)")
+        .and_then(|mut insert| insert.execute(params![first(line.id), blob.bytes]))
+        .map_err(fault)?;
+    finish_if_whole(tx, offer.hash, &line, at)?;
+    Ok(true)
 }
 
 /// Returns the upload that a chunk belongs to, if the device may still bring it.

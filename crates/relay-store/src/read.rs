@@ -98,6 +98,7 @@ pub(crate) fn run(connection: &Connection, task: &Task) -> Result<Answer, StoreF
         | Task::Keep(_)
         | Task::Offer { .. }
         | Task::KeepChunks { .. }
+        | Task::Bring { .. }
         | Task::Prove { .. } => Err(StoreFault::Failed {
             detail: "a connection that only reads was asked to write".to_owned(),
         }),

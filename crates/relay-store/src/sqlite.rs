@@ -363,6 +363,10 @@ impl Store for SqliteStore {
                 Ok(Answer::Offered(standing))
             }
             Task::KeepChunks { chunks, at } => self.write(|tx| blobs::keep_chunks(tx, chunks, *at)),
+            Task::Bring { blobs, at } => {
+                let kept = self.write(|tx| blobs::bring(tx, blobs, *at))?;
+                Ok(Answer::Brought(kept))
+            }
             Task::Prove {
                 device,
                 offer,

@@ -66,6 +66,7 @@ impl World {
             | Frame::Watch(_)
             | Frame::Positions(_)
             | Frame::Moved(_)
+            | Frame::Bring(_)
             | Frame::Close(_) => {}
         }
     }

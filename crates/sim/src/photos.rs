@@ -184,6 +184,12 @@ impl World {
         let photos = &mut self.photos;
         if let Frame::Offer(offer) = frame {
             photos.offers.insert((session, offer.hash), offer.document);
+        } else if let Frame::Bring(bring) = frame {
+            self.tally.chunks_sent += 1;
+            photos.offers.insert((session, bring.hash), bring.document);
+            if !photos.sent.insert((node, bring.hash, 0)) {
+                self.tally.chunks_again += 1;
+            }
         } else if let Frame::Get(get) = frame {
             photos.asked.insert((session, get.hash), get.document);
         } else if let Frame::Part(part) = frame {

@@ -111,7 +111,7 @@ impl Steps {
             | Frame::Positions(_)
             | Frame::Moved(_)
             | Frame::Close(_) => None,
-            Frame::Here(_) | Frame::Gone(_) | Frame::Watch(_) => {
+            Frame::Here(_) | Frame::Gone(_) | Frame::Watch(_) | Frame::Bring(_) => {
                 passed.is_too_new(frame, VERSION_OF_POSITIONS)
             }
         }
@@ -181,6 +181,7 @@ impl Steps {
             | Frame::Here(_)
             | Frame::Gone(_)
             | Frame::Watch(_)
+            | Frame::Bring(_)
             | Frame::Close(_) => None,
         }
     }
@@ -277,6 +278,7 @@ const fn brings(frame: &Frame) -> Option<&Scope> {
         | Frame::Watch(_)
         | Frame::Positions(_)
         | Frame::Moved(_)
+        | Frame::Bring(_)
         | Frame::Close(_) => None,
     }
 }
@@ -342,6 +344,7 @@ impl World {
             | Frame::Watch(_)
             | Frame::Positions(_)
             | Frame::Moved(_)
+            | Frame::Bring(_)
             | Frame::Close(_) => return None,
         };
         let store = self.relay.store.as_ref().filter(|_| node.is_revoked)?;

@@ -5,12 +5,12 @@ use gridbeat_base::{
     Verbs, WallTime,
 };
 use gridbeat_sync_protocol::{
-    Ack, Applied, BatchMark, BatchStamp, BlobNonce, ChunkSet, Close, Compare, CompareDocument,
-    Compared, ComparedDocument, Entry, Feed, FeedChange, Fix, Frame, Get, Gone, Grant, Held, Hello,
-    Here, Kept, Noted, Notice, Offer, OfferAnswer, Offered, PackForm, Part, Positions, Possession,
-    Prove, Push, PushChange, PushDocument, Reason, Reconcile, RemovalHash, Removed, ScopeGreeting,
-    ScopeMark, Seal, Seen, Sighting, Signature, Snapshot, SnapshotDocument, SnapshotMark, Taken,
-    Verdict, Versions, Watch, Welcome, Withheld,
+    Ack, Applied, BatchMark, BatchStamp, BlobNonce, Bring, ChunkSet, Close, Compare,
+    CompareDocument, Compared, ComparedDocument, Entry, Feed, FeedChange, Fix, Frame, Get, Gone,
+    Grant, Held, Hello, Here, Kept, Noted, Notice, Offer, OfferAnswer, Offered, PackForm, Part,
+    Positions, Possession, Prove, Push, PushChange, PushDocument, Reason, Reconcile, RemovalHash,
+    Removed, ScopeGreeting, ScopeMark, Seal, Seen, Sighting, Signature, Snapshot, SnapshotDocument,
+    SnapshotMark, Taken, Verdict, Versions, Watch, Welcome, Withheld,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -156,6 +156,18 @@ fn position_frames() -> impl Strategy<Value = Frame> {
         any::<bool>().prop_map(|is_wanted| Frame::Watch(Watch { is_wanted })),
         positions(20).prop_map(Frame::Positions),
         positions(12).prop_map(Frame::Moved),
+        (
+            documents(),
+            any::<[u8; 32]>(),
+            any::<u64>(),
+            vec(any::<u8>(), 0..=600)
+        )
+            .prop_map(|(document, hash, after, bytes)| Frame::Bring(Bring {
+                document,
+                hash: BlobHash::new(hash),
+                after,
+                bytes,
+            })),
     ]
 }
 

@@ -5,8 +5,8 @@ use gridbeat_sync_protocol::limits::{
     BLOB_BYTES_MAX, OFFERS_OPEN_MAX, PARTS_ASKED_MAX, PARTS_OUT_MAX,
 };
 use gridbeat_sync_protocol::{
-    BlobNonce, BlobTree, CHUNK_BYTES, ChunkSet, DeviceOutput, DeviceSession, Frame, Get, Grant,
-    Kept, Offer, OfferAnswer, Offered, Part, Possession, Prove, RelayOutput, RelaySession,
+    BlobNonce, BlobTree, Bring, CHUNK_BYTES, ChunkSet, DeviceOutput, DeviceSession, Frame, Get,
+    Grant, Kept, Offer, OfferAnswer, Offered, Part, Possession, Prove, RelayOutput, RelaySession,
     SessionError, VERSION_OF_BLOBS, Versions, Welcome, Withheld, blob_hash, encode,
 };
 
@@ -56,6 +56,15 @@ pub(crate) fn get(first: u32, count: u32) -> Get {
     }
 }
 
+pub(crate) fn bring(after: u64, bytes: &[u8]) -> Bring {
+    Bring {
+        document: document(1),
+        hash: blob_hash(bytes),
+        after,
+        bytes: bytes.to_vec(),
+    }
+}
+
 pub(crate) fn wanted(kept: &[u32]) -> OfferAnswer {
     let mut set = ChunkSet::empty(3);
     for chunk in kept {
@@ -86,7 +95,7 @@ pub(crate) fn prove(nonce: [u8; 32]) -> Frame {
 }
 
 /// A device's session of a version.
-fn device_of(version: u16) -> DeviceSession {
+pub(crate) fn device_of(version: u16) -> DeviceSession {
     let mut session = greeting_device(hello(&[("a", 10)]));
     let welcome = welcome(vec![greeting("a", 10)]);
     give(&mut session, Frame::Welcome(Welcome { version, ..welcome })).unwrap();
@@ -128,7 +137,7 @@ fn wanting(answer: OfferAnswer) -> RelaySession {
 }
 
 /// Plays a case against the relay's end: the last frame breaks the rule with this code.
-fn device_breaks(code: &str, mut session: RelaySession, frames: Vec<Frame>) {
+pub(crate) fn device_breaks(code: &str, mut session: RelaySession, frames: Vec<Frame>) {
     let (bad, good) = frames.split_last().unwrap();
     for frame in good {
         send(&mut session, frame.clone()).unwrap_or_else(|error| panic!("{code}: {error:?}"));

@@ -295,6 +295,7 @@ impl World {
                 other @ (RelayOutput::Removed(_)
                 | RelayOutput::Offered(_)
                 | RelayOutput::Part { .. }
+                | RelayOutput::Brought { .. }
                 | RelayOutput::Proved { .. }
                 | RelayOutput::Get(_)
                 | RelayOutput::Here(_)

@@ -240,8 +240,8 @@ fn what_a_later_version_adds_is_skipped_at_an_end_and_named_where_it_matters() {
     );
     // Kinds that cannot be skipped.
     assert_eq!(
-        decode(&[0x81, 0x18, 27]),
-        Err(DecodeError::UnknownFrame { kind: 27 })
+        decode(&[0x81, 0x18, 28]),
+        Err(DecodeError::UnknownFrame { kind: 28 })
     );
     let verdict = [0x86, 3, 1, 0, 0xf6, 0x81, 1, 0x81, 0x82, 9, 1];
     assert_eq!(

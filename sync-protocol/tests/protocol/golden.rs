@@ -616,6 +616,7 @@ fn blob_vectors() -> Vec<(&'static str, Frame)> {
 }
 
 fn position_vectors() -> Vec<(&'static str, Frame)> {
+    use crate::blobs::bring;
     use crate::positions::{fix, positions, sighting};
     let bare = Fix {
         receiver_time: None,
@@ -650,6 +651,7 @@ fn position_vectors() -> Vec<(&'static str, Frame)> {
         ("watch.v5", Frame::Watch(Watch { is_wanted: true })),
         ("positions.v5", Frame::Positions(several)),
         ("moved.v5", Frame::Moved(positions(1))),
+        ("bring.v5", Frame::Bring(bring(3, b"GBT1 and so on"))),
     ]
 }
 

@@ -14,7 +14,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use crate::blobs::{get, kept, offer, offered, part, prove, wanted};
+use crate::blobs::{bring, get, kept, offer, offered, part, prove, wanted};
 use crate::positions::{fix, positions};
 use crate::support::*;
 
@@ -172,6 +172,13 @@ fn blobs_up() -> impl Strategy<Value = Frame> {
         })),
         parts(),
         parts(),
+        (numbers(), any::<bool>()).prop_map(|(after, is_other)| {
+            let mut brought = bring(after, b"a thumbnail");
+            if is_other {
+                brought.bytes.push(0);
+            }
+            Frame::Bring(brought)
+        }),
         any::<bool>().prop_map(|is_good| prove([u8::from(is_good); 32])),
         (documents(), 0..3u32, 0..10u32).prop_map(|(document, first, count)| Frame::Get(Get {
             document,
@@ -354,6 +361,9 @@ proptest! {
                             false => OfferAnswer::Prove(BlobNonce::from_bytes([1; 32])),
                         };
                         let _ = session.offered(offer.hash, answer);
+                    }
+                    RelayOutput::Brought { offer, .. } => {
+                        let _ = session.offered(offer.hash, OfferAnswer::Complete);
                     }
                     RelayOutput::Proved { offer, .. } => {
                         let _ = session.offered(offer.hash, OfferAnswer::Refused(reason("no")));

@@ -6,6 +6,7 @@
 
 mod arbitrary;
 mod blobs;
+mod bringing;
 mod device_rules;
 mod disorder;
 mod enrol;

@@ -80,6 +80,13 @@ pub(crate) fn of_frame(frame: &Frame) -> Value {
         Frame::Watch(watch) => json!({"frame": "watch", "wanted": watch.is_wanted}),
         Frame::Positions(positions) => of_positions("positions", positions),
         Frame::Moved(positions) => of_positions("moved", positions),
+        Frame::Bring(bring) => json!({
+            "frame": "bring",
+            "document": hex(bring.document.bytes()),
+            "blob": hex(bring.hash.bytes()),
+            "after": bring.after,
+            "bytes": hex(&bring.bytes),
+        }),
     }
 }
 

@@ -114,7 +114,7 @@ fn every_code_is_published_and_tested() {
         .cloned()
         .collect();
     assert_eq!(codes, published);
-    let files = ["device_rules", "relay_rules", "blobs"];
+    let files = ["device_rules", "relay_rules", "blobs", "bringing"];
     let tests = files
         .map(|file| text(&format!("tests/protocol/{file}.rs")))
         .concat();

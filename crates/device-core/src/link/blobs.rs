@@ -1,6 +1,7 @@
 //! Photos and other blobs on the link: what is offered, which chunk goes next, what is asked for.
 //!
-//! A blob is offered when nothing of its document waits any more: thumbnails and tracks first, then previews, then the
+//! A blob of one chunk goes whole, right behind the changes that make its document refer to it: a track or a thumbnail
+//! costs no round trip. A larger one is offered when nothing of its document waits any more: thumbnails and tracks first, then previews, then the
 //! large ones, of each those that came last. So what a photo shows is at the relay before the photo itself. The relay
 //! says which chunks it has; the others go one by one, on a slow link one at a time: what is under way delays what is more
 //! urgent, whatever its priority. What the relay says it has is written down as it is said, and nothing else is called
@@ -22,7 +23,7 @@ use super::{Link, LinkError};
 use crate::StorageError;
 use crate::store::blobs::{self, Chunks, ToSend};
 use crate::store::scopes::{self, Membership};
-use crate::store::{documents, sql};
+use crate::store::{documents, outbox, sql};
 
 /// Most bytes of a blob that goes before larger ones, in the lane of previews: a thumbnail, a track of an hour. As
 /// the protocol has it (`PROTOCOL.md`, 6.4).
@@ -187,25 +188,30 @@ impl Pace {
 
 /// Offers, sends and asks for what there is to do.
 pub(super) fn fill(db: &Connection, now: Monotonic, link: &mut Link) -> Result<(), LinkError> {
+    link.blobs.looked = now;
+    offer(db, now, link)?;
     if !link.session.speaks_of_blobs() {
         return Ok(());
     }
-    link.blobs.looked = now;
-    offer(db, now, link)?;
     send(db, now, link)?;
     ask(db, now, link)
 }
 
+/// Brings what has one chunk, and offers the rest.
 fn offer(db: &Connection, now: Monotonic, link: &mut Link) -> Result<(), LinkError> {
     for item in blobs::to_send(db, SMALL_BYTES, MIDDLE_BYTES)? {
         if !link.blobs.has_room(item.rank()) {
             continue;
         }
         let refused = link.blobs.refused.get(&(item.document, item.hash));
-        if refused.is_some_and(|again| again.due > now)
-            || !is_blob_size(item.size_bytes)
-            || !link.session.can_offer(&item.hash)
-        {
+        if refused.is_some_and(|again| again.due > now) || !is_blob_size(item.size_bytes) {
+            continue;
+        }
+        if item.size_bytes <= CHUNK_BYTES as u64 && link.session.can_bring(&item.hash) {
+            bring(db, now, link, item)?;
+            continue;
+        }
+        if item.document_waits || !link.session.can_offer(&item.hash) {
             continue;
         }
         link.session.offer(Offer {
@@ -221,6 +227,43 @@ fn offer(db: &Connection, now: Monotonic, link: &mut Link) -> Result<(), LinkErr
         link.blobs.uploads.insert(upload.item.hash, upload);
     }
     Ok(())
+}
+
+/// Brings a blob of one chunk, if what its document waits for is under way, and the link has room.
+fn bring(db: &Connection, now: Monotonic, link: &mut Link, item: ToSend) -> Result<(), LinkError> {
+    let out: u64 = link.blobs.uploads.values().map(Upload::bytes_out).sum();
+    if out + item.size_bytes > link.blobs.pace.bytes() || !refers_when_handled(db, link, &item)? {
+        return Ok(());
+    }
+    let Some(bytes) = blobs::chunk(db, item.blob, 0)? else {
+        return Err(sql::impossible("chunk.bytes").into());
+    };
+    link.session
+        .bring(item.lane(), item.document, item.hash, bytes)?;
+    let upload = Upload {
+        item,
+        tree: None,
+        sent: BTreeMap::from([(0, now)]),
+    };
+    link.blobs.uploads.insert(upload.item.hash, upload);
+    Ok(())
+}
+
+/// Returns whether a document refers to its blob at the relay once all that is under way is handled there.
+fn refers_when_handled(db: &Connection, link: &Link, item: &ToSend) -> Result<bool, StorageError> {
+    if !item.document_waits {
+        return Ok(true);
+    }
+    // What is refused of a document that leaves settles its blobs too: only when it is known.
+    let placements = scopes::placements(db, item.document_row)?;
+    if placements
+        .iter()
+        .any(|place| place.membership == Membership::Leaving)
+    {
+        return Ok(false);
+    }
+    let waiting = outbox::of_document(db, item.document_row)?;
+    Ok(waiting.iter().all(|it| link.in_flight.contains(&it.change)))
 }
 
 /// Sends chunks while less is under way than the link carries at once.

@@ -47,6 +47,9 @@ pub(crate) struct ToSend {
     pub(crate) hash: BlobHash,
     pub(crate) size_bytes: u64,
     pub(crate) document: DocumentId,
+    pub(crate) document_row: i64,
+    /// Whether changes of the document wait for the relay.
+    pub(crate) document_waits: bool,
 }
 
 /// A blob that somebody here wants.
@@ -272,8 +275,8 @@ pub(crate) fn set_references(
     Ok(())
 }
 
-/// Returns every blob that waits for the relay and whose document waits for nothing: small ones first, then those in
-/// between, then large ones; of each those that came last.
+/// Returns every blob that waits for the relay: small ones first, then those in between, then large ones; of each those that
+/// came last. Each says whether its document waits for the relay too.
 pub(crate) fn to_send(
     db: &Connection,
     small_bytes: u64,
@@ -281,10 +284,11 @@ pub(crate) fn to_send(
 ) -> Result<Vec<ToSend>, StorageError> {
     sql::all(
         db,
-        "SELECT b.id, b.hash, b.size, d.uuid FROM attachment a
-         JOIN blob b ON b.id = a.blob JOIN document d ON d.id = a.document
-         WHERE a.state = 1 AND NOT EXISTS (SELECT 1 FROM outbox o
+        "SELECT b.id, b.hash, b.size, d.uuid, d.id, EXISTS (SELECT 1 FROM outbox o
              WHERE o.change BETWEEN a.document << 20 AND (a.document << 20 | 1048575) AND o.answered = 0)
+         FROM attachment a
+         JOIN blob b ON b.id = a.blob JOIN document d ON d.id = a.document
+         WHERE a.state = 1
          ORDER BY (b.size > ?1) + (b.size > ?2), b.id DESC, a.document DESC",
         [sql::count_bits(small_bytes), sql::count_bits(middle_bytes)],
         |row| {
@@ -293,6 +297,8 @@ pub(crate) fn to_send(
                 hash: BlobHash::from_bytes(row.get(1)?),
                 size_bytes: sql::count(row, 2)?,
                 document: sql::document_id(row, 3)?,
+                document_row: row.get(4)?,
+                document_waits: row.get(5)?,
             })
         },
     )

@@ -231,7 +231,11 @@ impl Relay {
             | Frame::Positions(_)
             | Frame::Moved(_) => panic!("not for a relay"),
             Frame::Here(_) | Frame::Gone(_) | Frame::Watch(_) => self.told.push(frame),
-            Frame::Offer(_) | Frame::Prove(_) | Frame::Get(_) | Frame::Part(_) => {
+            Frame::Offer(_)
+            | Frame::Prove(_)
+            | Frame::Get(_)
+            | Frame::Part(_)
+            | Frame::Bring(_) => {
                 panic!("no document here refers to a blob")
             }
         }
@@ -273,6 +277,7 @@ impl Relay {
                 | Frame::Watch(_)
                 | Frame::Positions(_)
                 | Frame::Moved(_)
+                | Frame::Bring(_)
                 | Frame::Close(_) => "other",
             });
         }

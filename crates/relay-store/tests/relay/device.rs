@@ -346,7 +346,8 @@ impl Device {
             | Frame::Gone(_)
             | Frame::Watch(_)
             | Frame::Positions(_)
-            | Frame::Moved(_) => panic!("a relay sends no {:?}", frame.kind()),
+            | Frame::Moved(_)
+            | Frame::Bring(_) => panic!("a relay sends no {:?}", frame.kind()),
         }
     }
 

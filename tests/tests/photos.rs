@@ -7,7 +7,7 @@ use std::fs;
 use std::time::Duration;
 
 use gridbeat_base::{BlobHash, DocumentId, Media, Scope};
-use gridbeat_device_core::{BlobState, Output, SaveError};
+use gridbeat_device_core::{BlobState, Output, SaveError, Uploads};
 use gridbeat_domain::{IncidentIntent, PhotoRole};
 use gridbeat_sync_protocol::limits::{BLOB_BYTES_MAX, PARTS_OUT_MAX};
 use gridbeat_sync_protocol::{
@@ -410,6 +410,81 @@ fn whoever_brings_what_the_relay_has_need_not_prove_it() {
     assert_eq!(received(&world, 1, own), (1, 1));
     assert_eq!(world.relay.counters().blobs_proven, 0);
     assert_eq!(world.store().check_blobs().unwrap().whole, 1);
+}
+
+#[test]
+fn while_the_network_costs_what_a_photo_shows_goes_up_and_the_photo_waits() {
+    let mut world = World::new(1);
+    let document = world.report(0, "渣土车遗撒").document;
+    world.sync_all();
+    let now = world.now(0);
+    world.seats[0].device.set_uploads(now, Uploads::NoOriginals);
+    let [original, preview, thumbnail] = take(&mut world, document, 1);
+    world.settle();
+    assert_eq!(received(&world, 0, document), (2, 2));
+    assert_eq!(order(&world), [thumbnail, preview]);
+    let waiting = world.seats[0].device.blobs_waiting().unwrap();
+    assert_eq!(
+        (waiting.blobs, waiting.bytes, waiting.held),
+        (1, 2_000_000, 1)
+    );
+    assert!(!world.seats[0].device.awaits_blobs(), "nobody waits for it");
+    world.sync_all();
+    assert_eq!(order(&world).len(), 2, "in a new session neither");
+    let now = world.now(0);
+    world.seats[0].device.set_uploads(now, Uploads::All);
+    world.settle();
+    assert_eq!(received(&world, 0, document), (3, 3));
+    assert_eq!(order(&world)[2], original);
+    assert_eq!(world.seats[0].device.blobs_waiting().unwrap().held, 0);
+}
+
+#[test]
+fn a_photo_that_is_held_back_half_way_goes_on_where_it_was() {
+    let mut world = World::new(1);
+    let document = world.report(0, "渣土车遗撒").document;
+    world.sync_all();
+    let hash = world.attach(0, document, &photo(30));
+    while world.parts.len() < 10 {
+        world.carry_up(0);
+        world.carry_down(0, 1);
+    }
+    let now = world.now(0);
+    world.seats[0].device.set_uploads(now, Uploads::Nothing);
+    world.settle();
+    let held_at = world.parts.len();
+    assert!((10..15).contains(&held_at), "{held_at}");
+    // A record goes all the same, without its photo.
+    let other = world.report(0, "占道经营").document;
+    world.attach(0, other, &photo(1));
+    world.settle();
+    assert_eq!(world.seats[0].device.outbox().unwrap().changes, 0);
+    assert_eq!(world.seats[0].device.blobs_waiting().unwrap().held, 2);
+    let now = world.now(0);
+    world.seats[0].device.set_uploads(now, Uploads::All);
+    world.settle();
+    assert_eq!(received(&world, 0, document), (1, 1));
+    let sent = world.parts.iter().filter(|part| part.0 == hash);
+    assert_eq!(sent.count(), 30, "no chunk twice");
+}
+
+#[test]
+fn what_is_held_back_does_not_keep_a_device_in_a_scope_that_it_leaves() {
+    let elsewhere = Scope::new("蛟川").unwrap();
+    let mut world = World::new(1);
+    let document = world.report(0, "噪声扰民").document;
+    world.sync_all();
+    let now = world.now(0);
+    world.seats[0].device.set_uploads(now, Uploads::Nothing);
+    let hash = world.attach(0, document, &photo(3));
+    world.settle();
+    assert_eq!(world.seats[0].device.blobs_waiting().unwrap().held, 1);
+    world.grant(0, &[&elsewhere]);
+    world.sync_all();
+    let device = &world.seats[0].device;
+    assert!(device.record(document).unwrap().is_none());
+    let rows = world.store().attachments().unwrap();
+    assert!(rows.iter().any(|it| it.hash == hash && it.is_received));
 }
 
 #[test]

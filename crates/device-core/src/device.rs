@@ -27,6 +27,7 @@ use crate::store::scopes::{self, Membership, Placement, ScopeRow};
 use crate::store::{Store, blobs, meta};
 use crate::{
     Config, Counters, OpenError, Opening, Output, SaveError, StorageError, SyncProblem, SyncState,
+    Uploads,
 };
 
 /// One device's records, in its file.
@@ -51,6 +52,7 @@ pub struct Device {
     /// Whether a scope that has just come is being filled from those that are held: they stay until then.
     pub(crate) is_adopting: bool,
     pub(crate) board: Board,
+    pub(crate) uploads: Uploads,
     opening: Opening,
 }
 
@@ -129,6 +131,7 @@ impl Device {
             leave_due: is_leaving.then_some(now.monotonic),
             is_adopting: false,
             board: Board::default(),
+            uploads: Uploads::default(),
             opening,
         })
     }
@@ -290,6 +293,13 @@ impl Device {
             .write(|tx| Ok::<_, SaveError>(blobs::want(tx, document, hash)?))?;
         self.send_waiting(now);
         Ok(is_referred_to)
+    }
+
+    /// Says which blobs go up, from now on and until the device is closed. What is held back goes when it may; of a blob that is
+    /// on its way what is under way is sent, and nothing of it again. Who asks for one by [`Self::want_blob`] gets it.
+    pub fn set_uploads(&mut self, now: Now, uploads: Uploads) {
+        self.uploads = uploads;
+        self.send_waiting(now);
     }
 
     /// Drops a blob to which no document refers any more; says whether there was one. The only way in which one goes that

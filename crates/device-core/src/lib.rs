@@ -44,6 +44,6 @@ pub use query::{
 };
 pub use state::{
     Attachment, BlobState, BlobsWaiting, Counters, KeptState, Opening, OutboxState, ScopeState,
-    SyncProblem, SyncState,
+    SyncProblem, SyncState, Uploads,
 };
 pub use store::{can_encrypt, encrypt, is_encrypted, wipe};

@@ -236,8 +236,9 @@ impl Device {
     ///
     /// [`ReadError::Storage`].
     pub fn blobs_waiting(&self) -> Result<BlobsWaiting, ReadError> {
-        let (blobs, bytes) = blobs::waiting(self.store.reader())?;
-        Ok(BlobsWaiting { blobs, bytes })
+        let bytes_max = self.uploads.bytes_max();
+        let (blobs, bytes, held) = blobs::waiting(self.store.reader(), bytes_max)?;
+        Ok(BlobsWaiting { blobs, bytes, held })
     }
 
     /// Lists the blobs that were put here, that no document refers to any more, and that the relay never had, each with

@@ -163,6 +163,20 @@ pub struct BlobsWaiting {
     pub blobs: u64,
     /// Their bytes that the relay has not called durable.
     pub bytes: u64,
+    /// How many of the attachments are held back by [`Uploads`]: "3 photos wait for Wi-Fi".
+    pub held: u64,
+}
+
+/// Which photos and other blobs go up. Records go up in any case.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Uploads {
+    /// All of them.
+    #[default]
+    All,
+    /// Those of at most 256 KiB: thumbnails, previews and tracks, and no original. For a network that costs.
+    NoOriginals,
+    /// None.
+    Nothing,
 }
 
 /// What was found when the file was opened.

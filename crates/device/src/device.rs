@@ -17,7 +17,7 @@ use gridbeat_device_core as core;
 use gridbeat_device_core::{
     Attachment, BlobsWaiting, Counters, Draft, DraftError, HistoryEntry, KeptState, Leave, Opening,
     OutboxState, Query, ReadError, Record, RefusedIntent, SaveError, Saved, ScopeState, SeenDevice,
-    StorageError, SyncState, Whereabouts, WipeError,
+    StorageError, SyncState, Uploads, Whereabouts, WipeError,
 };
 use gridbeat_document::{Kinds, View};
 use gridbeat_link::{Clock, device_tls, random_from_system};
@@ -452,6 +452,21 @@ impl Device {
     /// [`ReadError`].
     pub async fn blobs_waiting(&self) -> Result<BlobsWaiting, CallError<ReadError>> {
         self.call(|owner| owner.core.blobs_waiting()).await
+    }
+
+    /// Says which photos and other blobs go up, from now on and until the device is closed: all, none of the large ones while the
+    /// network costs, or none. Records go up in any case. [`Self::blobs_waiting`] says what is held back.
+    ///
+    /// # Errors
+    ///
+    /// Only that the device was closed.
+    pub async fn set_uploads(&self, uploads: Uploads) -> Result<(), CallError<ReadError>> {
+        self.call(move |owner| {
+            let now = owner.now();
+            owner.core.set_uploads(now, uploads);
+            Ok(())
+        })
+        .await
     }
 
     /// Lists the blobs that were put here, that no document refers to any more, and that the relay never had, each with

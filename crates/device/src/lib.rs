@@ -59,7 +59,7 @@ pub use gridbeat_device_core::{
     DRAFT_BYTES_MAX, DRAFT_NAME_BYTES_MAX, DRAFTS_MAX, DatabaseKey, Delivery, Draft, DraftError,
     HistoryEntry, KeptState, Leave, Near, Opening, Order, OutboxState, QUERY_LIMIT, Query,
     ReadError, Record, RefusedIntent, SaveError, Saved, ScopeState, SeenDevice, Settled,
-    StorageError, SyncProblem, SyncState, Whereabouts, WipeError, can_encrypt, encrypt,
+    StorageError, SyncProblem, SyncState, Uploads, Whereabouts, WipeError, can_encrypt, encrypt,
     is_encrypted, wipe,
 };
 #[doc(no_inline)]

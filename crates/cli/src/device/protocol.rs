@@ -90,6 +90,13 @@ pub(crate) enum Request {
         #[serde(default)]
         network: Option<String>,
     },
+    /// Which photos and other blobs go up from now on.
+    SetUploads {
+        /// `all`, `no_originals` while the network costs, or `nothing`.
+        uploads: UploadsWord,
+    },
+    /// What is to go up of photos and other blobs. Answer: [`BlobsLine`].
+    Blobs,
     /// Tell where this device is, while its officer is on duty.
     SharePosition(PositionLine),
     /// Tell nobody any more where it is.
@@ -131,6 +138,29 @@ pub(crate) struct QueryLine {
     pub(crate) limit: Option<usize>,
     /// Go on after this record.
     pub(crate) after: Option<DocumentId>,
+}
+
+/// Which photos and other blobs go up.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum UploadsWord {
+    /// All.
+    All,
+    /// Small ones: thumbnails, previews and tracks.
+    NoOriginals,
+    /// None.
+    Nothing,
+}
+
+/// What is to go up of photos and other blobs.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct BlobsLine {
+    /// How many attachments.
+    pub(crate) blobs: u64,
+    /// Their bytes that the relay does not have.
+    pub(crate) bytes: u64,
+    /// How many of them are held back.
+    pub(crate) held: u64,
 }
 
 /// Where a device is, as its receiver says.

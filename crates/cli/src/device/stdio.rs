@@ -10,7 +10,8 @@ use std::time::Instant;
 
 use gridbeat_base::{BlobHash, ChangeHash, DocumentId};
 use gridbeat_device::{
-    CallError, Device, Leave, PhotoBlobs, PhotoSaveError, PhotoTaken, ReadError, SaveError,
+    BlobsWaiting, CallError, Device, Leave, PhotoBlobs, PhotoSaveError, PhotoTaken, ReadError,
+    SaveError, Uploads,
 };
 use gridbeat_document::IntentError;
 use serde::Serialize;
@@ -19,8 +20,9 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::protocol::{
-    AcknowledgedLine, ChangedLine, DocumentPrint, Event, Fault, HistoryLine, LinkLine, OutboxLine,
-    Print, RecordLine, Request, Saved, ScopePrint, TakenLine, read_request, write_answer,
+    AcknowledgedLine, BlobsLine, ChangedLine, DocumentPrint, Event, Fault, HistoryLine, LinkLine,
+    OutboxLine, Print, RecordLine, Request, Saved, ScopePrint, TakenLine, UploadsWord,
+    read_request, write_answer,
 };
 use super::{not_accepted, positions, query, record_line, state_line, wiping};
 use crate::output::Ending;
@@ -189,10 +191,9 @@ impl Session {
             } => self.take_photo(document, intent, &hex).await,
             Request::Watch { changes } => self.watch(&changes).await,
             Request::Fingerprint => value(&self.print().await?),
-            Request::NetworkChanged { network } => {
-                self.device.network_changed(network.as_deref());
-                Ok(Value::Null)
-            }
+            Request::NetworkChanged { network } => self.network_changed(network.as_deref()),
+            Request::SetUploads { uploads } => self.set_uploads(uploads).await,
+            Request::Blobs => self.blobs().await,
             Request::SharePosition(line) => {
                 let told = self.device.share_position(positions::whereabouts(&line));
                 done(told.await)
@@ -251,6 +252,26 @@ impl Session {
     async fn status(&self) -> Result<Value, Fault> {
         let outbox = self.device.outbox().await.map_err(fault)?;
         value(&state_line(&self.device.sync_state(), outbox.changes))
+    }
+
+    fn network_changed(&self, network: Option<&str>) -> Result<Value, Fault> {
+        self.device.network_changed(network);
+        Ok(Value::Null)
+    }
+
+    async fn set_uploads(&self, uploads: UploadsWord) -> Result<Value, Fault> {
+        let uploads = match uploads {
+            UploadsWord::All => Uploads::All,
+            UploadsWord::NoOriginals => Uploads::NoOriginals,
+            UploadsWord::Nothing => Uploads::Nothing,
+        };
+        done(self.device.set_uploads(uploads).await)
+    }
+
+    async fn blobs(&self) -> Result<Value, Fault> {
+        let waiting = self.device.blobs_waiting().await.map_err(fault)?;
+        let BlobsWaiting { blobs, bytes, held } = waiting;
+        value(&BlobsLine { blobs, bytes, held })
     }
 
     async fn positions(&self) -> Result<Value, Fault> {

@@ -20,10 +20,10 @@ use rusqlite::Connection;
 
 use super::work::Work;
 use super::{Link, LinkError};
-use crate::StorageError;
 use crate::store::blobs::{self, Chunks, ToSend};
 use crate::store::scopes::{self, Membership};
 use crate::store::{documents, outbox, sql};
+use crate::{StorageError, Uploads};
 
 /// Most bytes of a blob that goes before larger ones, in the lane of previews: a thumbnail, a track of an hour. As
 /// the protocol has it (`PROTOCOL.md`, 6.4).
@@ -81,6 +81,8 @@ struct Upload {
     tree: Option<BlobTree>,
     /// When each chunk under way went out.
     sent: BTreeMap<u32, Monotonic>,
+    /// Whether the rest of it is held back.
+    is_held: bool,
 }
 
 /// When something is tried again that the relay turned down.
@@ -187,24 +189,37 @@ impl Pace {
 }
 
 /// Offers, sends and asks for what there is to do.
-pub(super) fn fill(db: &Connection, now: Monotonic, link: &mut Link) -> Result<(), LinkError> {
+pub(super) fn fill(
+    db: &Connection,
+    now: Monotonic,
+    uploads: Uploads,
+    link: &mut Link,
+) -> Result<(), LinkError> {
     link.blobs.looked = now;
-    offer(db, now, link)?;
+    offer(db, now, uploads, link)?;
     if !link.session.speaks_of_blobs() {
         return Ok(());
     }
-    send(db, now, link)?;
+    send(db, now, uploads, link)?;
     ask(db, now, link)
 }
 
 /// Brings what has one chunk, and offers the rest.
-fn offer(db: &Connection, now: Monotonic, link: &mut Link) -> Result<(), LinkError> {
+fn offer(
+    db: &Connection,
+    now: Monotonic,
+    uploads: Uploads,
+    link: &mut Link,
+) -> Result<(), LinkError> {
     for item in blobs::to_send(db, SMALL_BYTES, MIDDLE_BYTES)? {
         if !link.blobs.has_room(item.rank()) {
             continue;
         }
         let refused = link.blobs.refused.get(&(item.document, item.hash));
-        if refused.is_some_and(|again| again.due > now) || !is_blob_size(item.size_bytes) {
+        if refused.is_some_and(|again| again.due > now)
+            || !is_blob_size(item.size_bytes)
+            || is_held(db, uploads, &item)?
+        {
             continue;
         }
         if item.size_bytes <= CHUNK_BYTES as u64 && link.session.can_bring(&item.hash) {
@@ -223,10 +238,33 @@ fn offer(db: &Connection, now: Monotonic, link: &mut Link) -> Result<(), LinkErr
             item,
             tree: None,
             sent: BTreeMap::new(),
+            is_held: false,
         };
         link.blobs.uploads.insert(upload.item.hash, upload);
     }
     Ok(())
+}
+
+impl Uploads {
+    /// Returns how many bytes a blob has at most that goes up.
+    pub(crate) const fn bytes_max(self) -> u64 {
+        match self {
+            Self::All => u64::MAX,
+            Self::NoOriginals => MIDDLE_BYTES,
+            Self::Nothing => 0,
+        }
+    }
+}
+
+/// Returns whether a blob is held back. What a document owes that leaves goes in any case, or it would never have left.
+fn is_held(db: &Connection, uploads: Uploads, item: &ToSend) -> Result<bool, StorageError> {
+    if item.size_bytes <= uploads.bytes_max() {
+        return Ok(false);
+    }
+    let placements = scopes::placements(db, item.document_row)?;
+    Ok(!placements
+        .iter()
+        .any(|place| place.membership == Membership::Leaving))
 }
 
 /// Brings a blob of one chunk, if what its document waits for is under way, and the link has room.
@@ -244,6 +282,7 @@ fn bring(db: &Connection, now: Monotonic, link: &mut Link, item: ToSend) -> Resu
         item,
         tree: None,
         sent: BTreeMap::from([(0, now)]),
+        is_held: false,
     };
     link.blobs.uploads.insert(upload.item.hash, upload);
     Ok(())
@@ -267,12 +306,21 @@ fn refers_when_handled(db: &Connection, link: &Link, item: &ToSend) -> Result<bo
 }
 
 /// Sends chunks while less is under way than the link carries at once.
-fn send(db: &Connection, now: Monotonic, link: &mut Link) -> Result<(), LinkError> {
+fn send(
+    db: &Connection,
+    now: Monotonic,
+    uploads: Uploads,
+    link: &mut Link,
+) -> Result<(), LinkError> {
+    for upload in link.blobs.uploads.values_mut() {
+        upload.is_held = is_held(db, uploads, &upload.item)?;
+    }
     loop {
         let out: u64 = link.blobs.uploads.values().map(Upload::bytes_out).sum();
         let room = link.blobs.pace.bytes().saturating_sub(out);
         let session = &link.session;
         let uploads = link.blobs.uploads.values_mut();
+        let uploads = uploads.filter(|upload| !upload.is_held);
         let wanted = uploads.filter_map(|upload| {
             let chunk = session.next_chunk(&upload.item.hash)?;
             Some((upload, chunk))

@@ -465,7 +465,7 @@ impl Device {
         let db = self.store.reader();
         let mut result = push::fill(db, &mut self.book, &pusher, &mut link)
             .and_then(|()| kept::fill(db, &mut self.book, &pusher, &mut link))
-            .and_then(|()| blobs::fill(db, now.monotonic, &mut link));
+            .and_then(|()| blobs::fill(db, now.monotonic, self.uploads, &mut link));
         if result.is_ok() && link.surrenders {
             result = leave::surrender(db, &mut self.book, &pusher, &self.kinds, &mut link);
         }

@@ -304,8 +304,9 @@ pub(crate) fn to_send(
     )
 }
 
-/// Returns how many attachments wait for the relay, and how many bytes of theirs it has not called durable.
-pub(crate) fn waiting(db: &Connection) -> Result<(u64, u64), StorageError> {
+/// Returns how many attachments wait for the relay, how many bytes of theirs it has not called durable, and how many of
+/// them are larger than `bytes_max`.
+pub(crate) fn waiting(db: &Connection, bytes_max: u64) -> Result<(u64, u64, u64), StorageError> {
     let rows = sql::all(
         db,
         "SELECT b.id, b.hash, b.size, b.is_whole, b.kept FROM attachment a
@@ -317,7 +318,10 @@ pub(crate) fn waiting(db: &Connection) -> Result<(u64, u64), StorageError> {
         let size = row.size_bytes.unwrap_or(0);
         size.saturating_sub(row.kept().bytes(size))
     });
-    Ok((rows.len() as u64, left.sum()))
+    let large = rows
+        .iter()
+        .filter(|row| row.size_bytes.unwrap_or(0) > bytes_max);
+    Ok((rows.len() as u64, left.sum(), large.count() as u64))
 }
 
 /// Returns whether a document has a blob that waits for the relay.

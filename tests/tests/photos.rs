@@ -488,6 +488,42 @@ fn what_is_held_back_does_not_keep_a_device_in_a_scope_that_it_leaves() {
 }
 
 #[test]
+fn what_is_held_back_half_way_takes_no_place_of_what_a_scope_is_owed() {
+    let elsewhere = Scope::new("蛟川").unwrap();
+    let mut world = World::new(1);
+    world.grant(0, &[&scope(), &elsewhere]);
+    world.sync_all();
+    let staying = report("渣土车遗撒", "钱", None);
+    let staying = world.create_in(0, &elsewhere, &staying).document;
+    for chunks in [30, 31] {
+        world.attach(0, staying, &photo(chunks));
+    }
+    while world.parts.len() < 4 {
+        world.carry_up(0);
+        world.carry_down(0, 1);
+    }
+    let now = world.now(0);
+    world.seats[0].device.set_uploads(now, Uploads::NoOriginals);
+    world.settle();
+    // The same photo, and another: both are owed where it leaves.
+    let leaving = world.report(0, "噪声扰民").document;
+    let shared = world.attach(0, leaving, &photo(30));
+    let own = world.attach(0, leaving, &photo(32));
+    world.settle();
+    world.grant(0, &[&elsewhere]);
+    world.sync_all();
+    assert!(world.seats[0].device.record(leaving).unwrap().is_none());
+    let rows = world.store().attachments().unwrap();
+    for hash in [shared, own] {
+        let row = rows
+            .iter()
+            .find(|it| it.document == leaving && it.hash == hash);
+        assert!(row.unwrap().is_received, "{hash}");
+    }
+    assert_eq!(world.seats[0].device.blobs_waiting().unwrap().held, 2);
+}
+
+#[test]
 fn what_is_brought_for_a_record_that_one_may_not_read_is_not_kept() {
     let elsewhere = Scope::new("蛟川").unwrap();
     let mut world = World::new(2);

@@ -5,7 +5,7 @@ use core::fmt;
 use gridbeat_base::{DeviceId, Install};
 use gridbeat_sync_protocol::Signer;
 
-use crate::DatabaseKey;
+use crate::{DatabaseKey, Uploads};
 
 /// Called before each commit; `false` makes that commit fail, as a dying disk would.
 pub type BeforeCommit = Box<dyn FnMut() -> bool + Send>;
@@ -22,6 +22,8 @@ pub struct Config {
     pub signer: Option<Signer>,
     /// The key of the file, which is made encrypted then; `None` (the default) for a plain file.
     pub key: Option<DatabaseKey>,
+    /// Which photos and other blobs go up, until [`Device::set_uploads`](crate::Device::set_uploads) says otherwise. Default: all.
+    pub uploads: Uploads,
     /// Most bytes the database file may grow to; `None` for what the disk holds. Reaching it is the
     /// same as a full disk. Never below the size the file has.
     pub file_size_max_bytes: Option<u64>,
@@ -37,6 +39,7 @@ impl Config {
             install,
             signer: None,
             key: None,
+            uploads: Uploads::All,
             file_size_max_bytes: None,
             before_commit: None,
         }

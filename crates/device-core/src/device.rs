@@ -83,6 +83,7 @@ impl Device {
             install,
             signer,
             key,
+            uploads,
             file_size_max_bytes,
             before_commit,
         } = config;
@@ -131,7 +132,7 @@ impl Device {
             leave_due: is_leaving.then_some(now.monotonic),
             is_adopting: false,
             board: Board::default(),
-            uploads: Uploads::default(),
+            uploads,
             opening,
         })
     }

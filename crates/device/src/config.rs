@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use gridbeat_base::{DeviceId, Install};
-use gridbeat_device_core::{BeforeCommit, DatabaseKey};
+use gridbeat_device_core::{BeforeCommit, DatabaseKey, Uploads};
 use gridbeat_document::Kinds;
 use gridbeat_link::DeviceBundle;
 
@@ -28,6 +28,9 @@ pub struct Config {
     pub bundle_file: Option<PathBuf>,
     /// When to have a link.
     pub link: LinkPolicy,
+    /// Which photos and other blobs go up, until [`Device::set_uploads`](crate::Device::set_uploads) says otherwise: what an app
+    /// that does not know its network yet must not send goes here. Default: all.
+    pub uploads: Uploads,
     /// Most bytes the database file may grow to; `None` for what the disk holds.
     pub file_size_max_bytes: Option<u64>,
     /// For simulations of dying disks; `None` otherwise.
@@ -46,6 +49,7 @@ impl Config {
             bundle: Some(bundle),
             bundle_file: None,
             link: LinkPolicy::Always,
+            uploads: Uploads::All,
             file_size_max_bytes: None,
             before_commit: None,
         }
@@ -62,6 +66,7 @@ impl Config {
             bundle: None,
             bundle_file: None,
             link: LinkPolicy::OnRequest,
+            uploads: Uploads::All,
             file_size_max_bytes: None,
             before_commit: None,
         }

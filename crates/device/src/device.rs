@@ -80,6 +80,7 @@ impl Device {
             bundle,
             bundle_file,
             link: policy,
+            uploads,
             file_size_max_bytes,
             before_commit,
         } = config;
@@ -97,6 +98,7 @@ impl Device {
         if let Some((_, bundle)) = &link {
             core_config.signer = bundle.signer().map_err(gridbeat_link::TlsError::from)?;
         }
+        core_config.uploads = uploads;
         core_config.file_size_max_bytes = file_size_max_bytes;
         core_config.before_commit = before_commit;
 
@@ -689,7 +691,7 @@ impl Device {
         self.order(Order::NetworkChanged(network.map(str::to_owned)));
     }
 
-    /// Synchronises with the relay until both hold the same and blobs have gone both ways, something needs a
+    /// Synchronises with the relay until both hold the same and blobs have gone both ways, but for those that are held back, something needs a
     /// person, or `deadline` is over; the most urgent goes first, and what is done is done. Makes a link for that
     /// time if the device has none.
     pub async fn sync_once(&self, deadline: Duration) -> SyncReport {
@@ -725,15 +727,14 @@ impl Device {
             .outbox()
             .await
             .map_or_else(|_| waiting(&state), |outbox| outbox.changes);
+        let blobs = self.blobs_waiting().await.unwrap_or_default();
         SyncReport {
             is_in_sync: matches!(state, SyncState::InSync { .. }),
             state,
             acknowledged_changes: self.link_report().acknowledged_changes - before,
             waiting,
-            blobs_waiting: self
-                .blobs_waiting()
-                .await
-                .map_or(0, |waiting| waiting.blobs),
+            blobs_waiting: blobs.blobs,
+            blobs_held: blobs.held,
             took: began.elapsed(),
         }
     }

@@ -106,6 +106,8 @@ pub struct SyncReport {
     pub waiting: u64,
     /// Attachments that still wait.
     pub blobs_waiting: u64,
+    /// Those of them that are held back ([`Device::set_uploads`](crate::Device::set_uploads)).
+    pub blobs_held: u64,
     /// How long it took.
     pub took: Duration,
 }

@@ -118,7 +118,7 @@ impl Blobs {
     }
 
     fn has_room(&self, rank: Rank) -> bool {
-        let of_rank = |upload: &&Upload| upload.item.rank() == rank;
+        let of_rank = |upload: &&Upload| upload.item.rank() == rank && !upload.is_held;
         self.uploads.values().filter(of_rank).count() < rank.open_max()
     }
 }
@@ -196,11 +196,14 @@ pub(super) fn fill(
     link: &mut Link,
 ) -> Result<(), LinkError> {
     link.blobs.looked = now;
+    for upload in link.blobs.uploads.values_mut() {
+        upload.is_held = is_held(db, uploads, &upload.item)?;
+    }
     offer(db, now, uploads, link)?;
     if !link.session.speaks_of_blobs() {
         return Ok(());
     }
-    send(db, now, uploads, link)?;
+    send(db, now, link)?;
     ask(db, now, link)
 }
 
@@ -256,15 +259,12 @@ impl Uploads {
     }
 }
 
-/// Returns whether a blob is held back. What a document owes that leaves goes in any case, or it would never have left.
+/// Returns whether a blob is held back. What a document that leaves owes goes in any case, or it would never have left.
 fn is_held(db: &Connection, uploads: Uploads, item: &ToSend) -> Result<bool, StorageError> {
     if item.size_bytes <= uploads.bytes_max() {
         return Ok(false);
     }
-    let placements = scopes::placements(db, item.document_row)?;
-    Ok(!placements
-        .iter()
-        .any(|place| place.membership == Membership::Leaving))
+    Ok(!blobs::is_owed_by_leaving(db, item.blob)?)
 }
 
 /// Brings a blob of one chunk, if what its document waits for is under way, and the link has room.
@@ -306,15 +306,7 @@ fn refers_when_handled(db: &Connection, link: &Link, item: &ToSend) -> Result<bo
 }
 
 /// Sends chunks while less is under way than the link carries at once.
-fn send(
-    db: &Connection,
-    now: Monotonic,
-    uploads: Uploads,
-    link: &mut Link,
-) -> Result<(), LinkError> {
-    for upload in link.blobs.uploads.values_mut() {
-        upload.is_held = is_held(db, uploads, &upload.item)?;
-    }
+fn send(db: &Connection, now: Monotonic, link: &mut Link) -> Result<(), LinkError> {
     loop {
         let out: u64 = link.blobs.uploads.values().map(Upload::bytes_out).sum();
         let room = link.blobs.pace.bytes().saturating_sub(out);
@@ -334,6 +326,11 @@ fn send(
         }
         let (hash, lane) = (upload.item.hash, upload.item.lane());
         let Some(slice) = upload.slice(db, chunk)? else {
+            if blobs::find_row(db, hash)?.is_none() {
+                // A person dropped it meanwhile.
+                link.blobs.uploads.remove(&hash);
+                continue;
+            }
             // What lies here is not what it was: the relay is to get it from somebody else.
             tracing::debug!(%hash, "a blob here is damaged");
             return Err(StorageError::Impossible {

@@ -305,7 +305,7 @@ pub(crate) fn to_send(
 }
 
 /// Returns how many attachments wait for the relay, how many bytes of theirs it has not called durable, and how many of
-/// them are larger than `bytes_max`.
+/// them are larger than `bytes_max` and not owed by a document that leaves.
 pub(crate) fn waiting(db: &Connection, bytes_max: u64) -> Result<(u64, u64, u64), StorageError> {
     let rows = sql::all(
         db,
@@ -318,10 +318,12 @@ pub(crate) fn waiting(db: &Connection, bytes_max: u64) -> Result<(u64, u64, u64)
         let size = row.size_bytes.unwrap_or(0);
         size.saturating_sub(row.kept().bytes(size))
     });
-    let large = rows
-        .iter()
-        .filter(|row| row.size_bytes.unwrap_or(0) > bytes_max);
-    Ok((rows.len() as u64, left.sum(), large.count() as u64))
+    let mut held = 0;
+    for row in &rows {
+        let is_large = row.size_bytes.unwrap_or(0) > bytes_max;
+        held += u64::from(is_large && !is_owed_by_leaving(db, row.id)?);
+    }
+    Ok((rows.len() as u64, left.sum(), held))
 }
 
 /// Returns whether a document has a blob that waits for the relay.
@@ -345,6 +347,18 @@ pub(crate) fn owed_by_leaving(db: &Connection) -> Result<Vec<(i64, DocumentId)>,
         [],
         |row| Ok((row.get(0)?, sql::document_id(row, 1)?)),
     )
+}
+
+/// Returns whether a document that is leaving has a blob, which waits for the relay.
+pub(crate) fn is_owed_by_leaving(db: &Connection, blob: i64) -> Result<bool, StorageError> {
+    let found = sql::first(
+        db,
+        "SELECT EXISTS (SELECT 1 FROM attachment a JOIN placement p ON p.document = a.document
+         WHERE a.blob = ?1 AND a.state = 1 AND p.state = 2)",
+        [blob],
+        |row| row.get::<_, bool>(0),
+    )?;
+    Ok(found == Some(true))
 }
 
 /// Takes the relay's word for which chunks of a blob are durable there.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use gridbeat_base::DocumentId;
 
-use crate::device::protocol::Saved;
+use crate::device::protocol::{LinkLine, Saved};
 
 /// Everything that was noted.
 #[derive(Clone, Debug, Default)]
@@ -63,6 +63,8 @@ pub(crate) struct DeviceLog {
     /// Bytes over its link, both ways.
     pub(crate) bytes_up: u64,
     pub(crate) bytes_down: u64,
+    /// What it says that its link has cost since it was started last.
+    pub(crate) link_cost: Option<LinkLine>,
     /// How often another source port was given to it.
     pub(crate) handovers: u64,
     /// Since when a link that came back owes an acknowledgement.

@@ -70,6 +70,10 @@ pub(crate) struct Figures {
     pub(crate) bytes_up: u64,
     /// And to them.
     pub(crate) bytes_down: u64,
+    /// Connections that devices tried, since they were started last.
+    pub(crate) dials: u64,
+    /// How long phones' radios were kept on together, since they were started last: an estimate for LTE.
+    pub(crate) radio_on_s: u64,
     /// From a save to its acknowledgement, outages included.
     pub(crate) acknowledge_ms: Percentiles,
     /// From the return of a link to the first acknowledgement.
@@ -133,6 +137,8 @@ impl Figures {
             device_kills: sum(|log| log.kills.len() as u64),
             bytes_up: sum(|log| log.bytes_up),
             bytes_down: sum(|log| log.bytes_down),
+            dials: sum(|log| log.link_cost.as_ref().map_or(0, |link| link.dials)),
+            radio_on_s: sum(|log| log.link_cost.as_ref().map_or(0, |link| link.radio_on_s)),
             acknowledge_ms: all(|log| &log.acknowledge_ms),
             return_to_acknowledge_ms: all(|log| &log.return_ms),
             relay_peak_rss_bytes: chronicle.relay_peak_rss_bytes,

@@ -57,6 +57,8 @@ pub(crate) enum Purpose {
     Edit,
     /// To be able to compare.
     Print,
+    /// To know what the link has cost.
+    Link,
     /// Something whose answer says nothing.
     Nothing,
 }
@@ -189,6 +191,13 @@ impl<'a> Shift<'a> {
             }
             tokio::time::sleep(SAMPLE).await;
         }
+        self.ask_all(&Request::Link, Purpose::Link);
+        let told = Instant::now() + PRINT_MAX;
+        let has_told = |shift: &Self| {
+            let mut logs = shift.chronicle.devices.iter();
+            logs.all(|log| log.link_cost.is_some())
+        };
+        self.until(told, has_told, &mut None).await?;
         self.ask_all(&Request::Quit, Purpose::Nothing);
         for station in &mut self.world.devices {
             if let Some(child) = station.child.take() {
@@ -651,6 +660,10 @@ impl<'a> Shift<'a> {
                 Ok(print) => {
                     self.prints.insert(device, print);
                 }
+                Err(error) => self.chronicle.faults.push(format!("{name}: {error}")),
+            },
+            Purpose::Link => match serde_json::from_value(value) {
+                Ok(link) => self.chronicle.devices[device].link_cost = Some(link),
                 Err(error) => self.chronicle.faults.push(format!("{name}: {error}")),
             },
             Purpose::Nothing => {}

@@ -94,6 +94,10 @@ fn summary(story: &Story<'_>) -> Vec<(&'static str, String)> {
         ),
         ("bytes up / down", two(figures.bytes_up, figures.bytes_down)),
         (
+            "connections tried / radio on",
+            format!("{} / {} s", figures.dials, figures.radio_on_s),
+        ),
+        (
             "relay's memory at its peak",
             format!("{} MiB", figures.relay_peak_rss_bytes >> 20),
         ),

@@ -152,6 +152,13 @@ fn figures(story: &Story<'_>) -> Vec<Card> {
         time(back.p95, "the same, 95 of 100", "恢复到确认 95%"),
         size(f.bytes_up, "sent by devices", "上行"),
         size(f.bytes_down, "sent to devices", "下行"),
+        count(f.dials, "connections tried", "尝试连接"),
+        (
+            "",
+            format!("{} s", grouped(f.radio_on_s)),
+            "radios on, all phones together",
+            "无线电开启 合计",
+        ),
         size(
             f.relay_peak_rss_bytes,
             "relay's memory at its peak",
@@ -244,6 +251,8 @@ fn devices(story: &Story<'_>) -> String {
         ("ack p95", "确认95%"),
         ("up", "上行"),
         ("down", "下行"),
+        ("dials", "连接次数"),
+        ("radio on", "无线电开启"),
     ] {
         let _ = write!(html, "<th>{}</th>", both(en, zh));
     }
@@ -263,11 +272,15 @@ fn devices(story: &Story<'_>) -> String {
         } else {
             "var(--ink)".to_owned()
         };
+        let link = log.link_cost.as_ref();
+        let dials = link.map_or_else(|| "-".to_owned(), |link| link.dials.to_string());
+        let radio = link.map_or_else(|| "-".to_owned(), |link| format!("{} s", link.radio_on_s));
         let killed = if log.kills.is_empty() { "" } else { " ✕" };
         let _ = write!(
             html,
             "<tr><td><i class=\"chip\" style=\"background:{colour}\"></i>{}{killed}</td><td>{}</td><td>{}</td>\
-             <td>{}</td><td>{}</td><td>{} s</td><td>{most}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+             <td>{}</td><td>{}</td><td>{} s</td><td>{most}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>
+             <td>{}</td><td>{}</td></tr>",
             escape(&log.name),
             grouped(log.created),
             grouped(log.edited),
@@ -278,6 +291,8 @@ fn devices(story: &Story<'_>) -> String {
             millis(acks.p95),
             bytes(log.bytes_up),
             bytes(log.bytes_down),
+            dials,
+            radio,
         );
     }
     html.push_str("</tbody></table></div>");

@@ -1,7 +1,8 @@
 //! A device that is ordered to wipe itself: it hands over, signs, and then its file and its keys are gone.
 
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -137,4 +138,46 @@ async fn a_device_that_is_to_be_wiped_hands_over_and_signs_and_then_its_keys_and
         let (code, said) = run(list).await;
         assert!(code == 0 && said.contains(&desk.device), "{said}");
     }
+}
+
+/// A record that ends because its beginning was refused ends nothing else.
+#[tokio::test]
+async fn a_program_goes_on_when_a_record_was_not_accepted() {
+    let relay = RelayAtHome::start_with(1).await;
+    let desk = Desk::new(&relay).await;
+    let mut command = Command::new(tests::gridbeat());
+    command.args(["device", "--stdio", "--dir"]);
+    command.arg(desk.dir.path());
+    let scope = super::world::scope();
+    let intent = String::from_utf8(super::world::report("井盖缺失")).unwrap();
+    let create =
+        format!(r#"{{"do":"create","kind":"incident","scope":"{scope}","intent":{intent}}}"#);
+    let refused = within(
+        "the device's answer",
+        tokio::task::spawn_blocking(move || {
+            let mut program = command
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut stdin = program.stdin.take().unwrap();
+            writeln!(stdin, "{create}\n{create}").unwrap();
+            let lines = BufReader::new(program.stdout.take().unwrap()).lines();
+            let mut saved = 0;
+            for line in lines {
+                let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
+                saved += usize::from(line["ok"]["change"].is_string());
+                if saved == 2 && line["state"] == "in_sync" {
+                    writeln!(stdin, r#"{{"do":"refused","id":7}}"#).unwrap();
+                }
+                if line["id"] == 7 {
+                    writeln!(stdin, r#"{{"do":"quit"}}"#).unwrap();
+                    assert!(program.wait().unwrap().success());
+                    return line["ok"].as_array().unwrap().len();
+                }
+            }
+            panic!("it ended: {:?}", program.wait());
+        }),
+    );
+    assert_eq!(refused.await.unwrap(), 1);
 }

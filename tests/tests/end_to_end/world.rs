@@ -38,11 +38,19 @@ pub(crate) struct RelayAtHome {
     dir: TempDir,
     listen: SocketAddr,
     relay: Option<RelayHandle>,
+    /// How many records a device may begin in an hour.
+    begun_max: u32,
 }
 
 impl RelayAtHome {
     pub(crate) async fn start() -> Self {
+        Self::start_with(RelayConfig::default().new_documents_per_hour_max).await
+    }
+
+    /// Starts a relay that lets each device begin so many records in an hour.
+    pub(crate) async fn start_with(begun_max: u32) -> Self {
         let mut home = Self {
+            begun_max,
             dir: tempfile::tempdir().unwrap(),
             listen: "127.0.0.1:0".parse().unwrap(),
             relay: None,
@@ -63,6 +71,7 @@ impl RelayAtHome {
             listen: self.listen,
             admin: "127.0.0.1:0".parse().unwrap(),
             data: self.dir.path().to_owned(),
+            new_documents_per_hour_max: self.begun_max,
             ..RelayConfig::default()
         }
     }

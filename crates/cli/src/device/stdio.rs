@@ -387,7 +387,15 @@ impl Session {
             if !self.pending.contains_key(document) {
                 continue;
             }
-            let history = self.device.history(*document).await?;
+            let history = match self.device.history(*document).await {
+                Ok(history) => history,
+                // It ended: its beginning was refused, or its scope was left. What came of it is among the refused.
+                Err(CallError::Failed(ReadError::UnknownDocument { .. })) => {
+                    self.pending.remove(document);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             let Some(pending) = self.pending.get_mut(document) else {
                 continue;
             };

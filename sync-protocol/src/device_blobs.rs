@@ -1,6 +1,6 @@
 //! The blobs of one session as the device's end sees them: what it offers and sends, what it asked for.
 //!
-//! Rules: `PROTOCOL.md`, 4.18 to 4.22. Not here: which blobs there are, and their bytes.
+//! Rules: `PROTOCOL.md`, 4.18 to 4.22 and 4.27. Not here: which blobs there are, and their bytes.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! The blobs of one session as the relay's end sees them: what is on offer, what comes, what was asked for.
 //!
-//! Every part is verified against the blob's name before it is handed on. Rules: `PROTOCOL.md`, 4.18 to 4.22. Not here:
+//! Every part is verified against the blob's name before it is handed on. Rules: `PROTOCOL.md`, 4.18 to 4.22 and 4.27. Not here:
 //! what the relay has, and who may have it.
 
 use std::collections::BTreeMap;
